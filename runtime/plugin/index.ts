@@ -1,0 +1,3 @@
+export * from "./kinds.ts";
+export * from "./ports.ts";
+export * from "./define.ts";

@@ -1,0 +1,196 @@
+/**
+ * What a model is composed of: fifteen kinds of plugin, in the order of the data, and what `create` of each returns.
+ *
+ * K-1: a component knows nothing of processes, microbatch schedules or layouts; it maps tensors to tensors.
+ * K-2: a component only uses what it is given: inputs, the forward context, its options, its host. No globals, no clock, no environment.
+ * K-3: parameter names are complete (`vision.blocks.0.attn.qkv.weight`), unique over the recipe, and are the names in a checkpoint.
+ * K-4: a data loader is a pure function of (seed, step): every layout, resume and study arm sees the same pages in the same order.
+ */
+import type { FailureData } from "../errors.ts";
+import type { Parameter, Parameters } from "../nn/parameter.ts";
+import type { DType, Tensor } from "../tensor/tensor.ts";
+
+export const kinds = [
+  "data-loader", "tokenizer", "teacher", "visual-tokenizer", "image-encoder", "text-encoder", "position", "fusion",
+  "prompt-encoder", "decoder", "objective", "optimizer", "evaluator", "task", "tracker",
+] as const;
+export type Kind = (typeof kinds)[number];
+
+/** The kinds whose components take part in the graph: the loader gives tensors, the others map them. */
+export const tensorKinds = [
+  "teacher", "visual-tokenizer", "image-encoder", "text-encoder", "position", "fusion", "prompt-encoder", "decoder", "objective",
+] as const satisfies readonly Kind[];
+export type TensorKind = (typeof tensorKinds)[number];
+
+/** What `create` returns, per kind. */
+export interface Components extends Record<TensorKind, TensorComponent> {
+  "data-loader": DataLoader;
+  tokenizer: Tokenizer;
+  decoder: GenerativeDecoder;
+  optimizer: OptimizerComponent;
+  evaluator: Evaluator;
+  task: Task;
+  tracker: Tracker;
+}
+
+// ---------------------------------------------------------------------------------------------------------------- tensors
+
+/** What every forward is told beside its tensors. `counts` are those of the whole batch, not of the microbatch (losses divide by them). */
+export interface ForwardContext {
+  training: boolean;
+  step: number;
+  seed: number;
+  counts: Record<string, number>;
+  /** One per row of the batch dimension; randomness is keyed by them, so that it does not depend on microbatching. */
+  sampleIds: readonly number[];
+}
+
+/**
+ * A mapping from tensors to tensors. `forward` gets one tensor per connected input port and gives one per output port.
+ * An objective gives `loss`, shape (1), already divided by the whole batch's count (count 0: loss 0), and may give scalar metrics.
+ */
+export interface TensorComponent {
+  parameters(): Parameters;
+  forward(inputs: Record<string, Tensor>, context: ForwardContext): Record<string, Tensor>;
+  /** No gradient enters, no parameter moves (teachers). */
+  frozen?: boolean;
+}
+
+/** Opaque to everybody but the decoder that made it (prefix states, key/value caches). */
+export type DecoderState = unknown;
+
+/** A decoder also generates: the prefix is computed once, then one step per new token. */
+export interface GenerativeDecoder extends TensorComponent {
+  begin(inputs: Record<string, Tensor>, context: ForwardContext): DecoderState;
+  /** ids (B, A) of the new tokens -> logits (B, V) of the last position. */
+  next(state: DecoderState, ids: Int32Array): Tensor;
+  /** (B, D): the last hidden state, for heads that read boxes from it. */
+  hidden?(state: DecoderState): Tensor;
+  end(state: DecoderState): void;
+}
+
+// ------------------------------------------------------------------------------------------------------------------- data
+
+/** `[x0, y0, x1, y1]`, corners in [0, 1024], origin top left, the page stretched to the square. */
+export type Box = readonly [x0: number, y0: number, x1: number, y1: number];
+
+export interface Word { text: string; box: Box; /** in [0, 1] */ conf?: number; /** index into `lines` */ line?: number }
+export interface Line { text: string; box: Box; conf?: number }
+/** A layout or table-structure object. */
+export interface Region { label: string; box: Box; score?: number }
+
+/** One page of one document, whatever format it came from. Words in the order of the source. */
+export interface PageRecord {
+  docId: string;
+  /** 0-based. */
+  page: number;
+  /** `sroie`, `publaynet`, `pdf`, ... */
+  source: string;
+  /** Encoded image, when it travels with the record. */
+  image?: Uint8Array;
+  /** [width, height] in pixels, or in points for a PDF page. */
+  origSize: readonly [width: number, height: number];
+  words: Word[];
+  lines: Line[];
+  regions: Region[];
+  meta: Record<string, unknown>;
+}
+
+/** A tensor in ordinary memory, before it is uploaded. */
+export interface HostTensor { dtype: DType; shape: readonly number[]; data: ArrayBufferView }
+export interface HostMicrobatch { tensors: Record<string, HostTensor>; sampleIds: number[]; keys: string[] }
+/** One step's data. `counts` are global over the batch, known before the first forward. */
+export interface HostBatch { step: number; counts: Record<string, number>; microbatches: HostMicrobatch[] }
+
+export type Split = "train" | "held-out";
+
+/** A page with a question about it; `answer` and `boxes` are the truth where it is known. One of the two images is given. */
+export interface Example {
+  key: string;
+  page: PageRecord;
+  imagePath?: string;
+  imageBytes?: Uint8Array;
+  prompt: string;
+  answer?: string;
+  boxes?: Box[];
+}
+
+export interface DataLoader {
+  open(): Promise<void>;
+  /** A pure function of (seed, step) (K-4). `batch` pages cut into `microbatches` contiguous equal parts. */
+  batch(o: { step: number; seed: number; batch: number; microbatches: number }): Promise<HostBatch>;
+  examples(split: Split): Promise<Example[]>;
+  /** An inference batch: the same ports, the decoder's ids being `<bos> prompt <ans>`. */
+  encode(examples: Example[]): Promise<HostMicrobatch>;
+  /** Held-out pages, masked with the fixed seed, for held-out losses. */
+  evaluationBatches(o: { seed: number; batch: number; limit?: number }): Promise<HostBatch[]>;
+  readonly tokenizer: Tokenizer;
+  close(): Promise<void>;
+  /** Things counted so far: pages skipped, answers cut short, ... */
+  stats(): Record<string, number>;
+}
+
+export const specialTokens =
+  ["pad", "bos", "eos", "unk", "mask", "sep", "ans", "box", "boxEnd", "none", "item", "kv"] as const;
+export type SpecialToken = (typeof specialTokens)[number];
+
+export interface Tokenizer {
+  readonly vocabulary: number;
+  readonly special: Record<SpecialToken, number>;
+  readonly locationBins: number;
+  /** Id of the first location token. */
+  readonly locationBase: number;
+  encode(text: string): number[];
+  decode(ids: Iterable<number>): string;
+  /** `wordIndex[i]` is the word that token i came from. */
+  encodeWords(words: string[]): { ids: number[]; wordIndex: number[] };
+}
+
+/** One thing one can ask about a page, with its truth. */
+export interface Question { prompt: string; answer: string; boxes: Box[]; /** the field or class asked for */ field?: string }
+
+/** Which questions belong to a page. */
+export interface Task {
+  questions(page: PageRecord): Question[];
+}
+
+export interface Prediction { key: string; text: string; boxes: Box[] }
+export interface Reference { key: string; prompt: string; answer: string; boxes: Box[]; field?: string }
+
+export interface Evaluator {
+  add(prediction: Prediction, reference: Reference): void;
+  result(): Record<string, number>;
+}
+
+// --------------------------------------------------------------------------------------------------------------- training
+
+/** Moves one parameter at a time; what it remembers per parameter is in the checkpoint by name. */
+export interface OptimizerLike {
+  step(parameter: Parameter, gradient: Tensor, o: { step: number; learningRate: number; gradScale: number }): void;
+  state(parameter: Parameter): Record<string, Tensor>;
+  dispose(): void;
+}
+
+/** What an optimizer plugin makes: one rule instance per process, and the learning rate of each step. */
+export interface OptimizerComponent<O extends OptimizerLike = OptimizerLike> {
+  create(): O;
+  /** Learning rate of step `step0` (0-based) of a run of `totalSteps`. */
+  learningRate(step0: number, totalSteps: number): number;
+}
+
+/** What happens in a run, in order; `--json` prints them one per line. */
+export type RunEvent =
+  | { event: "start"; run: string; runFolder: string; seed: number; steps: number; parameters: number; processes: { stage: string; components: string[]; pid?: number; host?: string }[] }
+  | { event: "links"; links: { from: string; to: string; lane: string }[] }
+  | { event: "step"; step: number; loss: number; losses: Record<string, number>; lr: number; norm: number; pagesPerSecond: number; etaSeconds: number }
+  | { event: "phase"; phase: string; message?: string }
+  | { event: "evaluation"; step: number; scores: Record<string, number>; examples?: number }
+  | { event: "checkpoint"; step: number; path: string }
+  | { event: "warning"; message: string; details?: Record<string, unknown> }
+  | { event: "end"; reason: "finished" | "stopped"; step: number; loss?: number; seconds: number; runFolder: string; checkpoint?: string }
+  | { event: "failure"; message: string; failure: FailureData; component?: string; process?: string; step?: number };
+
+export interface Tracker {
+  event(event: RunEvent): void;
+  close(): Promise<void>;
+}
