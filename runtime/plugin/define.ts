@@ -18,6 +18,8 @@ export interface PluginHost {
   /** Builds a plugin inside a plugin (a loader its tokenizer). Throws ERR_PLUGIN, or ERR_RECIPE for wrong options. */
   build<T>(use: string, options: unknown, kind: Kind): T;
   readonly seed: number;
+  /** Where this run keeps its files; absent while a recipe is only checked. */
+  readonly runFolder?: string;
 }
 
 export interface PluginDefinition<K extends Kind, S extends z.ZodType> {
@@ -34,8 +36,11 @@ export interface PluginDefinition<K extends Kind, S extends z.ZodType> {
   counts?: readonly string[] | ((options: z.output<S>) => readonly string[]);
   /** Objectives: false when the loss is no sum over microbatches (contrastive losses). Default true. */
   separable?: boolean;
-  /** Data loaders: the largest value of each symbolic dimension, B being one microbatch's when known. For estimates only. */
-  maxDims?(options: z.output<S>): Record<string, number>;
+  /**
+   * The largest value of symbolic dimensions, for estimates of bytes only: a loader says how long a text may be, a fusion that its
+   * memory is patches and text together. `known` holds what components before it said, and B, the pages of one microbatch.
+   */
+  maxDims?(options: z.output<S>, known: Readonly<Record<string, number>>): Record<string, number>;
   create(options: z.output<S>, host: PluginHost): Components[K];
 }
 
@@ -52,7 +57,7 @@ export interface Plugin {
   readonly separable: boolean;
   ports(options: unknown): Ports;
   counts(options: unknown): readonly string[];
-  maxDims(options: unknown): Record<string, number>;
+  maxDims(options: unknown, known: Readonly<Record<string, number>>): Record<string, number>;
   create(options: unknown, host: PluginHost): Components[Kind];
 }
 
@@ -75,7 +80,7 @@ export function definePlugin<K extends Kind, S extends z.ZodType>(definition: Pl
     separable: definition.separable ?? true,
     ports: (options) => definition.ports?.(options as Options) ?? { in: {}, out: {} },
     counts: (options) => (typeof counts === "function" ? counts(options as Options) : counts) ?? [],
-    maxDims: (options) => definition.maxDims?.(options as Options) ?? {},
+    maxDims: (options, known) => definition.maxDims?.(options as Options, known) ?? {},
     create: (options, host) => definition.create(options as Options, host),
   };
 }
