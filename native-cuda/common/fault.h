@@ -24,5 +24,12 @@ __attribute__((format(printf, 1, 2))) inline std::string format(const char* patt
   return text;
 }
 
-/// fail("gather_rows_forward: index[%lld] is %d, expected 0..%lld", ...) - never returns.
-#define fail(...) throw Fault(format(__VA_ARGS__))
+/// fail("gather_rows_forward: index[%lld] is %d, expected 0..%lld", ...) never returns.
+[[noreturn]] __attribute__((format(printf, 1, 2))) inline void fail(const char* pattern, ...) {
+  char text[512];
+  va_list arguments;
+  va_start(arguments, pattern);
+  std::vsnprintf(text, sizeof text, pattern, arguments);
+  va_end(arguments);
+  throw Fault(text);
+}

@@ -1,0 +1,281 @@
+// The functions of octavo.node. Typed and documented in runtime/native.ts; this file only checks, converts and enqueues.
+// One JavaScript thread per process owns the device: the main one.
+#include <napi.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+
+#include "../comm/slab.h"
+#include "../device/handle_table.h"
+#include "../device/host.h"
+#include "../device/pool.h"
+#include "../device/stream.h"
+#include "../kernels/gemm.h"
+#include "../kernels/registry.h"
+#include "completions.h"
+#include "convert.h"
+
+namespace {
+constexpr int kMaxOperands = 16, kMaxScalars = 32;
+std::atomic<bool> device_taken{false};
+
+struct Device {
+  Completions completions;
+  SlabTable slabs;
+  Pool pool;
+  HandleTable tensors;
+  Stream stream;  // last: its thread is joined before anything that it uses goes
+
+  explicit Device(Napi::Env env)
+      : completions(env),
+        pool([this](Block block) {
+          Command command;
+          command.kind = Command::Kind::release;
+          command.name = "release";
+          command.target = block.data;
+          command.bytes = block.reserved;
+          stream.push(std::move(command));
+        }),
+        tensors(pool),
+        stream([this](uint64_t id, const StreamFault* fault) { completions.report(id, fault); }) {
+    stream.threads = host_cores();
+  }
+};
+
+// Heap object behind a pointer: its stream thread must be joined by the cleanup hook, before the environment goes.
+Device* device = nullptr;
+
+Napi::Value configure(const Napi::CallbackInfo& info) {
+  if (!device->stream.idle())
+    throw CodedError("ERR_NATIVE", format("configure: %zu commands are pending; await fence() first", device->stream.pending()));
+  const Napi::Object options = info[0].As<Napi::Object>();
+  if (const Napi::Value threads = options.Get("threads"); !threads.IsUndefined()) {
+    const int64_t count = integer(threads, "configure: threads");
+    if (count < 1 || count > 1024) throw CodedError("ERR_NATIVE", format("configure: threads is 1 to 1024, got %lld", static_cast<long long>(count)));
+    device->stream.threads = static_cast<int>(count);
+  }
+  if (const Napi::Value kernels = options.Get("kernels"); !kernels.IsUndefined()) {
+    const std::string kind = kernels.ToString();
+    if (kind != "fast" && kind != "reference")
+      throw CodedError("ERR_NATIVE", format("configure: kernels is \"fast\" or \"reference\", got \"%s\"", kind.c_str()));
+    device->stream.reference = kind == "reference";
+  }
+  if (const Napi::Value limit = options.Get("limitBytes"); !limit.IsUndefined()) device->pool.limit(size(limit, "configure: limitBytes"));
+  device->stream.clear();
+  return info.Env().Undefined();
+}
+
+Napi::Value allocate(const Napi::CallbackInfo& info) {
+  const int64_t dtype = integer(info[0], "allocate: dtype");
+  if (dtype < 0 || dtype >= kDTypes) throw CodedError("ERR_DTYPE", format("allocate: there is no dtype %lld", static_cast<long long>(dtype)));
+  int64_t shape[kMaxOperands];
+  const int rank = numbers(info[1], shape, kMaxOperands, "allocate: shape");
+  return Napi::Number::New(info.Env(), static_cast<double>(device->tensors.allocate(static_cast<DType>(dtype), shape, rank)));
+}
+
+Napi::Value view(const Napi::CallbackInfo& info) {
+  int64_t shape[kMaxOperands];
+  const int rank = numbers(info[1], shape, kMaxOperands, "view: shape");
+  return Napi::Number::New(info.Env(), static_cast<double>(device->tensors.view(integer(info[0], "view"), shape, rank)));
+}
+
+Napi::Value free_tensor(const Napi::CallbackInfo& info) {
+  device->tensors.free(integer(info[0], "free"));
+  return info.Env().Undefined();
+}
+
+Napi::Value kernel(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].ToString();
+  const int index = find_kernel(name.c_str());
+  if (index < 0) throw CodedError("ERR_NATIVE", format("the addon has no kernel named \"%s\"; rebuild it with npm run setup", name.c_str()));
+  return Napi::Number::New(info.Env(), index);
+}
+
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+  std::vector<std::string> names;
+  for (int i = 0; i < kernel_count(); ++i) names.emplace_back(kernel_name(i));
+  std::sort(names.begin(), names.end());
+  return strings(info.Env(), names);
+}
+
+Napi::Value launch(const Napi::CallbackInfo& info) {
+  const int64_t index = integer(info[0], "launch: kernel");
+  if (index < 0 || index >= kernel_count()) throw CodedError("ERR_NATIVE", format("launch: there is no kernel %lld", static_cast<long long>(index)));
+  Command command;
+  command.kind = Command::Kind::kernel;
+  command.kernel = static_cast<int>(index);
+  command.name = kernel_name(command.kernel);
+  int64_t handles[kMaxOperands];
+  double scalars[kMaxScalars];
+  command.tensors = numbers(info[1], handles, kMaxOperands, command.name);
+  command.scalars = numbers(info[2], scalars, kMaxScalars, command.name);
+  command.payload = std::make_unique<unsigned char[]>(sizeof(TensorView) * command.tensors + sizeof(double) * command.scalars);
+  auto* views = reinterpret_cast<TensorView*>(command.payload.get());
+  for (int i = 0; i < command.tensors; ++i)
+    views[i] = handles[i] ? device->tensors.find(handles[i], command.name, i) : TensorView{};
+  std::copy_n(scalars, command.scalars, reinterpret_cast<double*>(views + command.tensors));
+  device->stream.push(std::move(command));
+  return info.Env().Undefined();
+}
+
+Command copy_command(const char* name, void* target, const void* source, size_t bytes) {
+  Command command;
+  command.kind = Command::Kind::copy;
+  command.name = name;
+  command.target = target;
+  command.source = source;
+  command.bytes = bytes;
+  return command;
+}
+
+Napi::Value upload(const Napi::CallbackInfo& info) {
+  const TensorView& target = device->tensors.find(integer(info[0], "upload"), "upload");
+  const Bytes source = bytes_of(info[1], "upload");
+  if (source.length != target.bytes())
+    throw CodedError("ERR_SHAPE", format("upload: the tensor (%s) has %zu bytes, the data %zu", dtype_name(target.dtype), target.bytes(), source.length));
+  std::unique_ptr<unsigned char[]> kept(new unsigned char[source.length]);
+  if (source.length) std::memcpy(kept.get(), source.data, source.length);
+  Command command = copy_command("upload", target.data, kept.get(), source.length);
+  command.payload = std::move(kept);
+  device->stream.push(std::move(command));
+  return info.Env().Undefined();
+}
+
+Napi::Value read(const Napi::CallbackInfo& info) {
+  const TensorView& source = device->tensors.find(integer(info[0], "read"), "read");
+  Napi::ArrayBuffer target = Napi::ArrayBuffer::New(info.Env(), source.bytes());
+  Command command = copy_command("read", target.Data(), source.data, source.bytes());
+  const Completions::Ticket ticket = device->completions.open(info.Env(), target);
+  command.completion = ticket.id;
+  device->stream.push(std::move(command));
+  return ticket.promise;
+}
+
+Napi::Value fence(const Napi::CallbackInfo& info) {
+  Command command;
+  command.name = "fence";
+  const Completions::Ticket ticket = device->completions.open(info.Env());
+  command.completion = ticket.id;
+  device->stream.push(std::move(command));
+  return ticket.promise;
+}
+
+Napi::Value memory(const Napi::CallbackInfo& info) {
+  const PoolCounts& counts = device->pool.counts();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("bytesInUse", static_cast<double>(counts.bytes_in_use));
+  result.Set("bytesReserved", static_cast<double>(counts.bytes_reserved));
+  result.Set("bytesPeak", static_cast<double>(counts.bytes_peak));
+  result.Set("tensors", static_cast<double>(device->tensors.tensors()));
+  return result;
+}
+
+Napi::Value pending(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(device->stream.pending()));
+}
+
+Napi::Value slab_create(const Napi::CallbackInfo& info) {
+  const int slab = device->slabs.create(size(info[0], "slabCreate"));
+  const Slab& created = device->slabs.find(slab);
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("slab", slab);
+  result.Set("pid", static_cast<double>(getpid()));
+  result.Set("fd", created.fd);
+  result.Set("bytes", static_cast<double>(created.bytes));
+  return result;
+}
+
+Napi::Value slab_open(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), device->slabs.open(integer(info[0], "slabOpen: pid"), static_cast<int>(integer(info[1], "slabOpen: fd")),
+                                                          size(info[2], "slabOpen: bytes")));
+}
+
+Napi::Value slab_close(const Napi::CallbackInfo& info) {
+  const Slab closed = device->slabs.close(static_cast<int>(integer(info[0], "slabClose")));
+  Command command;
+  command.kind = Command::Kind::unmap;
+  command.name = "slabClose";
+  command.target = closed.data;
+  command.bytes = closed.bytes;
+  device->stream.push(std::move(command));
+  return info.Env().Undefined();
+}
+
+Napi::Value slab_write(const Napi::CallbackInfo& info) {
+  const TensorView& source = device->tensors.find(integer(info[0], "slabWrite"), "slabWrite");
+  void* target = device->slabs.at(static_cast<int>(integer(info[1], "slabWrite: slab")), size(info[2], "slabWrite: offset"), source.bytes());
+  device->stream.push(copy_command("slabWrite", target, source.data, source.bytes()));
+  return info.Env().Undefined();
+}
+
+Napi::Value slab_read(const Napi::CallbackInfo& info) {
+  const TensorView& target = device->tensors.find(integer(info[2], "slabRead"), "slabRead");
+  const void* source = device->slabs.at(static_cast<int>(integer(info[0], "slabRead: slab")), size(info[1], "slabRead: offset"), target.bytes());
+  device->stream.push(copy_command("slabRead", target.data, source, target.bytes()));
+  return info.Env().Undefined();
+}
+
+Napi::Value end_with_parent(const Napi::CallbackInfo& info) {
+  die_with_parent(info[0].IsUndefined() ? 0 : integer(info[0], "dieWithParent: pid"));
+  return info.Env().Undefined();
+}
+
+Napi::Value about(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const GemmLibrary& library = gemm_library();
+  Napi::Object gemm = Napi::Object::New(env);
+  gemm.Set("library", library.library);
+  if (!library.version.empty()) gemm.Set("version", library.version);
+  gemm.Set("tried", strings(env, library.tried));
+  const CudaInfo found = cuda_info();
+  Napi::Object cuda = Napi::Object::New(env);
+  cuda.Set("compiled", found.compiled);
+  cuda.Set("devices", found.devices);
+  cuda.Set("note", found.note);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("cores", host_cores());
+  result.Set("isa", strings(env, host_isa()));
+  result.Set("threads", device->stream.threads);
+  result.Set("gemm", gemm);
+  result.Set("cuda", cuda);
+  result.Set("openmp", host_openmp());
+  return result;
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  if (device_taken.exchange(true))
+    throw coded(env, "ERR_NATIVE", "another JavaScript thread of this process owns the device already");
+  device = new Device(env);
+  env.AddCleanupHook([] {
+    delete device;
+    device = nullptr;
+    device_taken = false;
+  });
+#define OCTAVO_EXPORT(name, function) exports.Set(name, Napi::Function::New<guarded<function>>(env, name))
+  OCTAVO_EXPORT("configure", configure);
+  OCTAVO_EXPORT("allocate", allocate);
+  OCTAVO_EXPORT("view", view);
+  OCTAVO_EXPORT("free", free_tensor);
+  OCTAVO_EXPORT("kernel", kernel);
+  OCTAVO_EXPORT("kernels", kernels);
+  OCTAVO_EXPORT("launch", launch);
+  OCTAVO_EXPORT("upload", upload);
+  OCTAVO_EXPORT("read", read);
+  OCTAVO_EXPORT("fence", fence);
+  OCTAVO_EXPORT("memory", memory);
+  OCTAVO_EXPORT("pending", pending);
+  OCTAVO_EXPORT("slabCreate", slab_create);
+  OCTAVO_EXPORT("slabOpen", slab_open);
+  OCTAVO_EXPORT("slabClose", slab_close);
+  OCTAVO_EXPORT("slabWrite", slab_write);
+  OCTAVO_EXPORT("slabRead", slab_read);
+  OCTAVO_EXPORT("dieWithParent", end_with_parent);
+  OCTAVO_EXPORT("info", about);
+#undef OCTAVO_EXPORT
+  return exports;
+}
+}  // namespace
+
+NODE_API_MODULE(octavo, initialise)

@@ -1,0 +1,43 @@
+// Tensors by number. A handle is generation * 2^24 + slot, so a handle that was freed is recognised for ever.
+// HT-1: 0 is never a handle. HT-2: a stale or invented handle throws ERR_HANDLE naming it and what was asked.
+// HT-3: views share their storage; its block goes back to the pool when the last of them is freed.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "../common/tensor_view.h"
+#include "pool.h"
+
+class HandleTable {
+ public:
+  explicit HandleTable(Pool& pool) : pool_(pool) {}
+  HandleTable(const HandleTable&) = delete;
+  HandleTable& operator=(const HandleTable&) = delete;
+
+  int64_t allocate(DType dtype, const int64_t* shape, int rank);
+  int64_t view(int64_t handle, const int64_t* shape, int rank);
+  void free(int64_t handle);
+  /// `purpose` and `operand` appear in the error. The view stays valid in stream order, even after `free`.
+  const TensorView& find(int64_t handle, const char* purpose, int operand = -1) const;
+  int64_t tensors() const { return live_; }
+
+ private:
+  struct Slot {
+    TensorView view;
+    int32_t storage = -1;  // -1: the slot is free
+    int64_t generation = 0;
+  };
+  struct Storage {
+    Block block;
+    int32_t users = 0;
+  };
+
+  int64_t occupy(const TensorView& view, int32_t storage);
+
+  Pool& pool_;
+  std::vector<Slot> slots_;
+  std::vector<int32_t> free_slots_;
+  std::vector<Storage> storages_;
+  std::vector<int32_t> free_storages_;
+  int64_t live_ = 0;
+};

@@ -1,0 +1,48 @@
+// Memory of the CPU device, handed out and taken back in the order of the program (one JavaScript thread calls it).
+// PL-1: a block given back may be handed out again at once: the one stream runs commands in program order, so every
+//       earlier user of the block is finished before a later one starts.
+// PL-2: accounting is exact: bytes_in_use is the sum of what was asked for, bytes_reserved of what the system gave us.
+// PL-3: bytes_reserved never exceeds the limit; cached blocks are returned to the system before an allocation is refused.
+// PL-4: memory returns to the system only through `release`, which must run in stream order (a queued command may use it).
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <vector>
+
+struct Block {
+  void* data = nullptr;
+  size_t bytes = 0;     // as asked for
+  size_t reserved = 0;  // its size class
+};
+
+struct PoolCounts {
+  size_t bytes_in_use = 0, bytes_reserved = 0, bytes_peak = 0;
+};
+
+class Pool {
+ public:
+  explicit Pool(std::function<void(Block)> release) : release_(std::move(release)) {}
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  /// Throws CodedError ERR_MEMORY with bytes in use and the limit. A block of zero bytes has an address too.
+  Block take(size_t bytes);
+  void give(Block block);
+  /// 0 = no limit. Does not take memory away from anyone: a limit below what is in use refuses the next `take`.
+  void limit(size_t bytes) { limit_ = bytes; }
+  const PoolCounts& counts() const { return counts_; }
+
+  static size_t size_class(size_t bytes);
+  static void* map(size_t reserved);                 // from the system; null when it has none
+  static void unmap(void* data, size_t reserved);
+
+ private:
+  void shed(size_t wanted);
+
+  std::function<void(Block)> release_;
+  std::map<size_t, std::vector<void*>> cached_;  // size class -> free blocks
+  size_t bytes_cached_ = 0;
+  size_t limit_ = 0;
+  PoolCounts counts_;
+};

@@ -1,0 +1,51 @@
+// The CPU device: one thread that executes commands in program order, started by the first command.
+// ST-1: `push` returns at once unless 65536 commands wait; only then does it block until one is done.
+// ST-2: a command that throws makes its fault sticky: later kernels and copies are skipped, completions report the fault;
+//       `clear` (from `configure`, on an idle stream) ends it. Memory is still released.
+// ST-3: a command counts as done (`pending`) before its completion is reported.
+// ST-4: the thread lowers its own priority, and with it that of its OpenMP team, so that the event loop wins.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "command.h"
+
+class Stream {
+ public:
+  static constexpr size_t kCapacity = 65536;
+  /// Called on the stream's thread.
+  using Complete = std::function<void(uint64_t completion, const StreamFault* fault)>;
+
+  explicit Stream(Complete complete) : complete_(std::move(complete)), ring_(kCapacity) {}
+  /// Finishes the command that runs, drops the rest, joins the thread.
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  void push(Command command);
+  size_t pending() const { return pushed_.load(std::memory_order_acquire) - done_.load(std::memory_order_acquire); }
+  bool idle() const { return pending() == 0; }
+  void clear() { fault_.reset(); }  // idle streams only
+
+  // Read by the thread when a kernel starts; changed on idle streams only.
+  int threads = 1;
+  bool reference = false;
+
+ private:
+  void run();
+  void execute(Command& command);
+
+  Complete complete_;
+  std::vector<Command> ring_;
+  std::atomic<uint64_t> pushed_{0}, done_{0};
+  std::mutex mutex_;
+  std::condition_variable work_, room_;
+  bool stop_ = false;
+  std::optional<StreamFault> fault_;
+  std::thread thread_;
+};

@@ -1,0 +1,113 @@
+/**
+ * The native device as TypeScript sees it; the only file that loads the addon.
+ *
+ * NA-1: an operation is checked and enqueued at the call, in program order, and runs later on the device's own thread;
+ *       only `read` and `fence` wait, and they wait as promises.
+ * NA-2: memory is accounted exactly and an allocation that does not fit throws ERR_MEMORY at the call.
+ * NA-3: a kernel that fails makes the fault sticky: later commands are skipped, every `read` and `fence` rejects with
+ *       ERR_DEVICE and details {op, sequence, message}, until `configure` is called on the idle device.
+ * NA-4: the same call with the same operands gives the same bits whatever the number of threads.
+ */
+import { createRequire } from "node:module";
+import { addonPath } from "../native-cuda/index.ts";
+import { RuntimeError, type Details, type ErrorCode } from "./errors.ts";
+
+export interface Native {
+  /** Throws ERR_NATIVE while commands are pending. Ends a sticky fault. `limitBytes` 0 = no limit. */
+  configure(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number }): void;
+  /** A new tensor, its bytes undefined. `dtype` is an index into `dtypes`. Never 0. Throws ERR_MEMORY, ERR_SHAPE. */
+  allocate(dtype: number, shape: readonly number[]): number;
+  /** Another handle on the same storage, with as many elements. Each handle is freed by itself. */
+  view(handle: number, shape: readonly number[]): number;
+  /** Throws ERR_HANDLE when the handle was freed before. Commands enqueued earlier still find the memory. */
+  free(handle: number): void;
+  /** Number of a kernel. Throws ERR_NATIVE naming it when the addon has none. */
+  kernel(name: string): number;
+  /** Names of all kernels, sorted. */
+  kernels(): string[];
+  /** Enqueues a kernel; handle 0 is an absent operand. Blocks only while 65536 commands wait. */
+  launch(kernel: number, handles: readonly number[], scalars: readonly number[]): void;
+  /** Copies `data` now, writes it into the tensor in stream order. Byte lengths must agree (ERR_SHAPE). */
+  upload(handle: number, data: ArrayBufferView): void;
+  /** The tensor's bytes as they are at this point of the program. */
+  read(handle: number): Promise<ArrayBuffer>;
+  /** Resolves when everything enqueued so far is done. */
+  fence(): Promise<void>;
+  memory(): { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number };
+  /** Commands not yet executed. */
+  pending(): number;
+
+  /** Anonymous shared memory; a peer process of the same user maps it with `slabOpen(pid, fd, bytes)`. */
+  slabCreate(bytes: number): { slab: number; pid: number; fd: number; bytes: number };
+  /** Throws ERR_LANE when the peer or its slab is gone. */
+  slabOpen(pid: number, fd: number, bytes: number): number;
+  /** The owner's descriptor is closed now, the memory unmapped in stream order. Peers keep their mappings. */
+  slabClose(slab: number): void;
+  /** Enqueues a copy tensor -> slab, or slab -> tensor; outside the slab throws ERR_LANE. */
+  slabWrite(handle: number, slab: number, offset: number): void;
+  slabRead(slab: number, offset: number, handle: number): void;
+
+  /**
+   * The system kills this process when its parent ends. Give the parent's pid if it was told: a parent that is gone
+   * already then ends this process at once.
+   */
+  dieWithParent(parentPid?: number): void;
+  info(): {
+    cores: number;
+    isa: string[];
+    threads: number;
+    gemm: { library: string; version?: string; tried: string[] };
+    cuda: { compiled: boolean; devices: number; note: string };
+    openmp: boolean;
+  };
+}
+
+let loaded: Native | undefined;
+
+/** The device of this process, loaded once. Throws ERR_NATIVE when the addon was not built. */
+export function native(): Native {
+  return (loaded ??= load());
+}
+
+function load(): Native {
+  const { path, exists } = addonPath();
+  if (!exists)
+    throw new RuntimeError("ERR_NATIVE", `The native addon is missing: expected ${path}. Build it: npm run setup`, { path });
+  // Idle OpenMP threads must sleep: spinning ones take the cores from the other workers of this host.
+  process.env.OMP_WAIT_POLICY ??= "passive";
+  try {
+    return coded(createRequire(import.meta.url)(path) as Native);
+  } catch (cause) {
+    throw new RuntimeError("ERR_NATIVE", `The native addon ${path} does not load. Rebuild it: npm run setup`, { path }, { cause });
+  }
+}
+
+/** The same functions, with native errors (code, message, details) thrown and rejected as RuntimeError. */
+function coded(addon: Native): Native {
+  const wrap = <A extends unknown[], R>(call: (...a: A) => R) => (...a: A): R => {
+    try {
+      return call(...a);
+    } catch (thrown) {
+      throw toRuntimeError(thrown);
+    }
+  };
+  const settle = <A extends unknown[], R>(call: (...a: A) => Promise<R>) => {
+    const checked = wrap(call);
+    return (...a: A): Promise<R> => checked(...a).catch((thrown: unknown) => { throw toRuntimeError(thrown); });
+  };
+  return {
+    configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free),
+    kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch: wrap(addon.launch), upload: wrap(addon.upload),
+    read: settle(addon.read), fence: settle(addon.fence), memory: wrap(addon.memory), pending: wrap(addon.pending),
+    slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),
+    slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead),
+    dieWithParent: wrap(addon.dieWithParent), info: wrap(addon.info),
+  };
+}
+
+/** The same error in our clothes; not a `cause`, which would say everything twice. */
+function toRuntimeError(thrown: unknown): unknown {
+  if (!(thrown instanceof Error) || !("code" in thrown)) return thrown;
+  const { code, details } = thrown as Error & { code: ErrorCode; details?: Details };
+  return new RuntimeError(code, thrown.message, details ?? {});
+}
