@@ -6,8 +6,8 @@
  * G-3: an edge carries a gradient when both ports do and something before it learns. A gradient is never stopped silently.
  */
 import { nearest } from "../errors.ts";
-import type { Parameters } from "../nn/parameter.ts";
-import type { DType } from "../tensor/tensor.ts";
+import type { Parameters } from "../nn/index.ts";
+import type { DType } from "../tensor/index.ts";
 import type { Plugin } from "../plugin/define.ts";
 import type { Components, Kind } from "../plugin/kinds.ts";
 import type { Dim, Port, Ports } from "../plugin/ports.ts";
@@ -63,8 +63,9 @@ export function buildGraph(input: GraphInput): { graph: Graph; problems: RecipeP
   const byName = new Map(input.nodes.map((node) => [node.name, node]));
   const nodes = order.map((name) => byName.get(name)!);
   // only now is every equation known: an edge shows the numbers that later edges gave its names
-  const graph = { nodes, edges: withGradients(nodes, edges).map((edge) => ({ ...edge, dims: wires.dimensions.resolve(edge.dims) })), dimensions: wires.dimensions };
-  return { graph, problems: wires.problems };
+  const ordered = nodes.flatMap((node) => edges.filter((edge) => edge.to[0] === node.name));
+  const resolved = withGradients(nodes, ordered).map((edge) => ({ ...edge, dims: wires.dimensions.resolve(edge.dims) }));
+  return { graph: { nodes, edges: resolved, dimensions: wires.dimensions }, problems: wires.problems };
 }
 
 /** Does the gradient of this output mean anything, as far as its component alone can tell? */

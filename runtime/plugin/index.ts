@@ -1,6 +1,8 @@
 export * from "./kinds.ts";
 export * from "./ports.ts";
 export * from "./define.ts";
-export * from "./problem.ts";
-export * from "./options.ts";
-export * from "./registry.ts";
+export { RecipeError, formatProblem, formatProblems } from "./problem.ts";
+export type { Place, RecipeProblem } from "./problem.ts";
+export { checkOptions } from "./options.ts";
+export { createHost, createRegistry } from "./registry.ts";
+export type { LookupDetails, Registry } from "./registry.ts";

@@ -7,8 +7,8 @@
  * K-4: a data loader is a pure function of (seed, step): every layout, resume and study arm sees the same pages in the same order.
  */
 import type { FailureData } from "../errors.ts";
-import type { Parameter, Parameters } from "../nn/parameter.ts";
-import type { DType, Tensor } from "../tensor/tensor.ts";
+import type { Parameter, Parameters } from "../nn/index.ts";
+import type { DType, Tensor } from "../tensor/index.ts";
 
 export const kinds = [
   "data-loader", "tokenizer", "teacher", "visual-tokenizer", "image-encoder", "text-encoder", "position", "fusion",

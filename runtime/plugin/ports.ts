@@ -5,7 +5,7 @@
  * P-2: `gradient` says whether backward passes through. Integer, bool and mask ports never carry one.
  * P-3: an optional port may be left unconnected; the component then receives no such key.
  */
-import type { DType } from "../tensor/tensor.ts";
+import type { DType } from "../tensor/index.ts";
 
 export type Dim = string | number;
 
@@ -37,10 +37,6 @@ export function port(dims: readonly Dim[], options: PortOptions = {}): Port {
   const dtype = options.dtype ?? "f32";
   return { dtype, dims, gradient: options.gradient ?? floating.has(dtype), optional: options.optional ?? false };
 }
-
-/** Bytes of one element of each dtype; a bool is a byte. */
-export const bytesPerElement: Readonly<Record<DType, number>> =
-  { f64: 8, f32: 4, bf16: 2, f16: 2, i64: 8, i32: 4, i8: 1, u8: 1, bool: 1 };
 
 /** `(B, T, 96)`, the way shapes are written in every message. */
 export function formatDims(dims: readonly Dim[]): string {
