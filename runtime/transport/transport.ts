@@ -26,8 +26,6 @@ export interface Transport {
 export interface ConnectOptions {
   /** Default 30 000. ERR_UNREACHABLE when the other end has not answered by then. */
   timeoutMs?: number;
-  /** Where to meet, for transports that cannot derive it from the two names: `tcp://127.0.0.1:4711`. */
-  endpoint?: string;
 }
 
 /** `closed`: the peer said goodbye. `lost`: the connection broke without one (a killed process, a cut cable). */
@@ -38,7 +36,7 @@ export interface PeerDown {
 
 export interface LinkStatus {
   node: string;
-  state: "connecting" | "up";
+  state: "connecting" | "up" | "closing";
   endpoint: string;
   queuedMessages: number;
   queuedBytes: number;

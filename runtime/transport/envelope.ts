@@ -1,0 +1,62 @@
+import { RuntimeError } from "../errors.ts";
+
+/** Raised when the meaning of an envelope changes; nodes of different versions refuse each other. */
+export const envelopeVersion = 1;
+
+/**
+ * What a message is for. `call` wants a `reply` or a `failure`; `cast` wants nothing, but comes back as a `failure` when
+ * it was refused; `signal` is between systems: `cancel`, `monitor`, `demonitor`, `down`.
+ */
+export const messageKinds = ["call", "cast", "reply", "failure", "signal"] as const;
+export type MessageKind = (typeof messageKinds)[number];
+
+/** One message between actors. Everything but the attachments is packed into the first frame. */
+export interface Envelope {
+  kind: MessageKind;
+  /** Number of the call, unique in the caller's system; replies and failures carry the number they answer. 0 for casts. */
+  id: number;
+  from: string;
+  to: string;
+  /** In a `signal`: which one. In a `failure` with id 0: the endpoint of the cast that came back. */
+  endpoint: string;
+  /** What is left of the call's time when it is sent. 0: none set (casts, replies). Clocks of two hosts are never compared. */
+  deadlineMs: number;
+  trace: string;
+  /** Which life of the caller's node asked; a reply to an earlier life under the same name is dropped. */
+  incarnation: number;
+  payload: unknown;
+  attachments: readonly Uint8Array[];
+}
+
+/** Checks what arrived from outside; ERR_ENVELOPE names the field. */
+export function envelopeFromFields(fields: unknown, attachments: readonly Uint8Array[]): Envelope {
+  if (!Array.isArray(fields) || fields.length === 0) throw bad("a list of fields", fields);
+  if (fields[0] !== envelopeVersion) throw bad(`version ${envelopeVersion}`, fields[0], "Run the same octavo on every host.");
+  if (fields.length !== 10) throw bad("10 fields", fields.length);
+  const [, kind, id, from, to, endpoint, deadlineMs, trace, incarnation, payload] = fields as unknown[];
+  if (!messageKinds.includes(kind as MessageKind)) throw bad(`kind to be one of ${messageKinds.join(", ")}`, kind);
+  return {
+    kind: kind as MessageKind, id: number(id, "id"), from: text(from, "from"), to: text(to, "to"), endpoint: text(endpoint, "endpoint"),
+    deadlineMs: number(deadlineMs, "deadlineMs"), trace: text(trace, "trace"), incarnation: number(incarnation, "incarnation"), payload, attachments,
+  };
+}
+
+/** The inverse of `envelopeFromFields`. An array, not a record: names would be half of a small message. */
+export function envelopeToFields(e: Envelope): unknown[] {
+  return [envelopeVersion, e.kind, e.id, e.from, e.to, e.endpoint, e.deadlineMs, e.trace, e.incarnation, e.payload];
+}
+
+function number(value: unknown, field: string): number {
+  if (typeof value === "number" && Number.isFinite(value) && value >= 0) return value;
+  throw bad(`${field} to be a number of at least 0`, value);
+}
+
+function text(value: unknown, field: string): string {
+  if (typeof value === "string") return value;
+  throw bad(`${field} to be text`, value);
+}
+
+function bad(expected: string, got: unknown, fix = "The bytes come from something that is not this program."): RuntimeError {
+  const shown = typeof got === "string" || typeof got === "number" ? JSON.stringify(got).slice(0, 60) : typeof got;
+  return new RuntimeError("ERR_ENVELOPE", `message: expected ${expected}, got ${shown}. ${fix}`, { expected, got: shown });
+}
