@@ -9,6 +9,7 @@ export const errorCodes = {
   ERR_MEMORY: "the device has no room for an allocation",
   ERR_DEVICE: "a kernel failed on the device",
   ERR_NATIVE: "the native addon is missing or refuses",
+  ERR_TAPE: "a gradient was asked for that was not recorded",
   ERR_LEAK: "tensors outlived the scope that owned them",
   ERR_RECIPE: "a recipe is wrong",
   ERR_PLUGIN: "a plugin is unknown or failed to build",

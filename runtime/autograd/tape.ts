@@ -1,0 +1,145 @@
+import { RuntimeError, ShapeError } from "../errors.ts";
+import { type Tensor, refusePromise, sameShape } from "../tensor/index.ts";
+import { GradientSlots } from "./gradient-slots.ts";
+
+/** Gradients of one operand or of a group that one kernel computes together. */
+export interface GradientRule<S> {
+  /** Positions of the operands in the op's arguments. */
+  operands: readonly number[];
+  run(dys: readonly (Tensor | undefined)[], saved: S): readonly (Tensor | undefined)[];
+}
+
+/** One recorded call. `saved` is all that its gradients may look at. */
+export interface Entry<S = unknown> {
+  op: string;
+  inputs: readonly unknown[];
+  outputs: readonly Tensor[];
+  rules: readonly GradientRule<S>[];
+  saved: S;
+}
+
+/** What `backward` found, for trainable parameters and watched tensors. Each gradient has storage of its own, owned by the scope entered during `backward`. */
+export interface Gradients {
+  get(tensor: Tensor): Tensor | undefined;
+}
+
+/**
+ * Remembers the ops of a forward pass and walks them back.
+ *
+ * T-1: entries are visited strictly in reverse of recording; a tensor used several times gets its gradients added in visiting order.
+ * T-2: an op is recorded only inside `record`, and only when one of its operands needs a gradient.
+ * T-3: the tape frees only gradients that it made itself and nobody needs any more. What an entry saved lives as long as its scope.
+ * T-4: `backward` spends the recording: the entries are gone afterwards.
+ */
+export class Tape {
+  #entries: Entry[] = [];
+  #reached = new Set<Tensor>();
+  readonly #watched = new Set<Tensor>();
+
+  /** Records the ops that `work` calls. Synchronous; the innermost tape records. */
+  record<T>(work: () => T): T {
+    const outer = recording;
+    recording = this;
+    try {
+      return refusePromise(work(), "tape");
+    } finally {
+      recording = outer;
+    }
+  }
+
+  /** Marks a tensor whose gradient is wanted: the input of a stage, for example. */
+  watch(tensor: Tensor): Tensor {
+    this.#watched.add(tensor);
+    return tensor;
+  }
+
+  /** Does a gradient have to reach this tensor? */
+  needs(tensor: Tensor): boolean {
+    return tensor.requiresGrad || this.#reached.has(tensor) || this.#watched.has(tensor);
+  }
+
+  /** Number of calls recorded and not yet walked back. */
+  get length(): number {
+    return this.#entries.length;
+  }
+
+  /** Called by `defineOp` for each call made while recording. */
+  add(entry: Entry): void {
+    for (const input of entry.inputs) {
+      if (input !== undefined && this.needs(input as Tensor)) {
+        this.#entries.push(entry);
+        for (const output of entry.outputs) this.#reached.add(output);
+        return;
+      }
+    }
+  }
+
+  /**
+   * Walks back from the given gradients of outputs. Seeds stay the caller's and are not changed.
+   * Throws ERR_TAPE for an output that this tape did not record, ShapeError when a seed does not fit its output.
+   */
+  backward(seeds: readonly (readonly [output: Tensor, gradient: Tensor])[]): Gradients {
+    for (const seed of seeds) this.#checkSeed(seed);
+    const entries = this.#entries;
+    const outer = recording;
+    recording = undefined;
+    try {
+      const slots = new GradientSlots();
+      for (const [output, gradient] of seeds) slots.seed(output, gradient);
+      for (let i = entries.length - 1; i >= 0; i--) this.#visit(entries[i], slots);
+      const gradients = slots.handOut();
+      return { get: (tensor) => gradients.get(tensor) };
+    } finally {
+      recording = outer;
+      this.#entries = [];
+      this.#reached = new Set();
+    }
+  }
+
+  #visit(entry: Entry, slots: GradientSlots): void {
+    const dys = entry.outputs.map((output) => slots.take(output, this.#watched.has(output)));
+    if (dys.every((dy) => dy === undefined)) return;
+    for (const rule of entry.rules) {
+      if (!rule.operands.some((position) => this.#wants(entry.inputs[position]))) continue;
+      const gradients = rule.run(dys, entry.saved);
+      rule.operands.forEach((position, i) => {
+        const gradient = gradients[i];
+        const input = entry.inputs[position];
+        if (gradient === undefined) return;
+        if (this.#wants(input)) slots.add(input, gradient, entry.op);
+        else slots.discard(gradient);
+      });
+    }
+    for (const dy of dys) if (dy) slots.release(dy);
+  }
+
+  #wants(input: unknown): input is Tensor {
+    return input !== undefined && this.needs(input as Tensor);
+  }
+
+  #checkSeed([output, gradient]: readonly [Tensor, Tensor]): void {
+    if (!this.needs(output)) {
+      throw new RuntimeError("ERR_TAPE", `backward: ${output} was not recorded by this tape, or nothing it depends on needs a gradient, or backward already ran.`
+        + " Compute it inside record(), from parameters or watched tensors, once per backward.", { shape: output.shape });
+    }
+    if (!sameShape(output.shape, gradient.shape) || output.dtype !== gradient.dtype) {
+      throw new ShapeError({ op: "backward", operand: "gradient", expected: output.toString(), got: gradient.shape, fix: `A gradient has the shape and dtype of its output; this one is ${gradient.dtype}.` });
+    }
+  }
+}
+
+let recording: Tape | undefined;
+
+/** The innermost tape now recording. */
+export const recordingTape = (): Tape | undefined => recording;
+
+/** Runs `work` without recording: for constants, metrics and inference inside a recorded section. */
+export function withoutRecording<T>(work: () => T): T {
+  const outer = recording;
+  recording = undefined;
+  try {
+    return work();
+  } finally {
+    recording = outer;
+  }
+}

@@ -1,0 +1,78 @@
+import * as ops from "../ops/index.ts";
+import type { Tensor } from "../tensor/index.ts";
+import type { Initializer } from "./initializer.ts";
+import { type Module, Parameter, collect } from "./parameter.ts";
+
+/** BEiT's start of weights: normal with std 0.02, cut at one standard deviation. */
+export const truncatedNormal = (std = 0.02, o: { bound?: number; divide?: number } = {}): Initializer => ({ kind: "truncated-normal", std, ...o });
+/** Llama's and BERT's start of weights. */
+export const normal = (std = 0.02): Initializer => ({ kind: "normal", std });
+
+/** One tensor in, one tensor out. */
+export interface Layer extends Module {
+  forward(x: Tensor): Tensor;
+}
+
+export interface Linear extends Layer {
+  readonly weight: Parameter;
+  readonly bias: Parameter | undefined;
+}
+
+/** y = x Wᵀ + b: (..., in) -> (..., out). Names: weight (out, in), bias (out). */
+export function linear(o: { in: number; out: number; bias?: boolean; init?: Initializer; biasInit?: Initializer }): Linear {
+  const weight = new Parameter([o.out, o.in], o.init ?? normal());
+  const bias = o.bias === false ? undefined : new Parameter([o.out], o.biasInit ?? { kind: "zeros" });
+  return {
+    weight,
+    bias,
+    parameters: () => collect({ weight, bias }),
+    forward: (x) => ops.linear(x, weight.value, bias?.value),
+  };
+}
+
+/** Names: weight, bias (width). */
+export function layerNorm({ width, eps = 1e-6 }: { width: number; eps?: number }): Layer {
+  const weight = new Parameter([width], { kind: "ones" });
+  const bias = new Parameter([width], { kind: "zeros" });
+  return { parameters: () => collect({ weight, bias }), forward: (x) => ops.layerNorm(x, weight.value, bias.value, { eps }) };
+}
+
+/** Names: weight (width). */
+export function rmsNorm({ width, eps = 1e-5 }: { width: number; eps?: number }): Layer {
+  const weight = new Parameter([width], { kind: "ones" });
+  return { parameters: () => collect({ weight }), forward: (x) => ops.rmsNorm(x, weight.value, { eps }) };
+}
+
+export interface Embedding extends Module {
+  readonly weight: Parameter;
+  /** ids i32 of any shape S -> (...S, width). */
+  forward(ids: Tensor): Tensor;
+}
+
+/** A table of vectors. Names: weight (count, width). */
+export function embedding({ count, width, init = normal() }: { count: number; width: number; init?: Initializer }): Embedding {
+  const weight = new Parameter([count, width], init, { decay: false });
+  return { weight, parameters: () => collect({ weight }), forward: (ids) => ops.gatherRows(weight.value, ids) };
+}
+
+export const activations = { gelu: ops.gelu, quickGelu: ops.quickGelu, silu: ops.silu, relu: ops.relu, tanh: ops.tanh } as const;
+export type Activation = keyof typeof activations;
+
+/** fc2(activation(fc1(x))): (..., width) -> (..., out). Names: fc1.*, fc2.*. */
+export function mlp(o: { width: number; hidden: number; out?: number; activation?: Activation; init?: Initializer; outInit?: Initializer }): Layer {
+  const fc1 = linear({ in: o.width, out: o.hidden, init: o.init });
+  const fc2 = linear({ in: o.hidden, out: o.out ?? o.width, init: o.outInit ?? o.init });
+  const activate = activations[o.activation ?? "gelu"];
+  return { parameters: () => collect({ fc1, fc2 }), forward: (x) => fc2.forward(activate(fc1.forward(x))) };
+}
+
+/** down(silu(gate(x)) * up(x)), no biases. Names: gate_proj, up_proj, down_proj. */
+export function swigluFeedForward({ width, hidden, init = normal() }: { width: number; hidden: number; init?: Initializer }): Layer {
+  const gate_proj = linear({ in: width, out: hidden, bias: false, init });
+  const up_proj = linear({ in: width, out: hidden, bias: false, init });
+  const down_proj = linear({ in: hidden, out: width, bias: false, init });
+  return {
+    parameters: () => collect({ gate_proj, up_proj, down_proj }),
+    forward: (x) => down_proj.forward(ops.swiglu(gate_proj.forward(x), up_proj.forward(x))),
+  };
+}

@@ -1,0 +1,122 @@
+import { RuntimeError, ShapeError } from "../errors.ts";
+import { type Shape, type Tensor, fromArray, sameShape, sizeOf } from "../tensor/index.ts";
+import { type Initializer, initialValues } from "./initializer.ts";
+
+/**
+ * A trained tensor: a shape, how it starts, and, once materialised, a value. The parameter owns its value.
+ * `name` is the global name ("vision.cls_token"), given when it is materialised.
+ */
+export class Parameter {
+  name = "";
+  readonly trainable: boolean;
+  #decay: boolean | undefined;
+  #value: Tensor | undefined;
+
+  constructor(readonly shape: Shape, readonly init: Initializer, o: { decay?: boolean; trainable?: boolean } = {}) {
+    this.#decay = o.decay;
+    this.trainable = o.trainable ?? true;
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Does weight decay apply? By name and shape, unless the module said so. */
+  get decay(): boolean {
+    return this.#decay ?? decays(this.name, this.shape);
+  }
+
+  get value(): Tensor {
+    if (this.#value === undefined) {
+      throw new RuntimeError("ERR_HANDLE", `parameter ${this.name || "without a name yet"} (${this.shape.join(", ")}) has no value. Call materialise() on the module's parameters before forward().`, { name: this.name });
+    }
+    return this.#value;
+  }
+
+  get materialised(): boolean {
+    return this.#value !== undefined;
+  }
+
+  /** The parameter takes the tensor over from whoever owned it, and frees its former value. */
+  set(tensor: Tensor): void {
+    if (!sameShape(tensor.shape, this.shape)) {
+      throw new ShapeError({ op: "Parameter.set", operand: this.name || "value", expected: `(${this.shape.join(", ")})`, got: tensor.shape, fix: "A parameter keeps its shape; resize tables before setting them." });
+    }
+    tensor.scope?.keep(tensor);
+    tensor.requiresGrad = this.trainable;
+    if (this.#value !== tensor) this.#value?.dispose();
+    this.#value = tensor;
+  }
+
+  /** Frees the value. Allowed at any time. */
+  release(): void {
+    this.#value?.dispose();
+    this.#value = undefined;
+  }
+}
+
+/** Dotted names, relative to the module. */
+export type Parameters = Record<string, Parameter>;
+
+export interface Module {
+  parameters(): Parameters;
+}
+
+type Branch = Module | Parameter | readonly Module[] | undefined;
+
+/** Names for a tree: { qkv: linear, gamma_1: Parameter, blocks: [a, b] } -> "qkv.weight", "gamma_1", "blocks.0.norm1.weight" ... */
+export function collect(tree: Record<string, Branch>): Parameters {
+  const result: Parameters = {};
+  const put = (name: string, parameter: Parameter) => {
+    if (name in result) throw new RuntimeError("ERR_PLUGIN", `two parameters of one module are called ${name}. Give them different names.`, { name });
+    result[name] = parameter;
+  };
+  const walk = (name: string, branch: Branch): void => {
+    if (branch === undefined) return;
+    if (branch instanceof Parameter) put(name, branch);
+    else if (Array.isArray(branch)) branch.forEach((module, i) => walk(`${name}.${i}`, module));
+    else for (const [inner, parameter] of Object.entries((branch as Module).parameters())) put(`${name}.${inner}`, parameter);
+  };
+  for (const [name, branch] of Object.entries(tree)) walk(name, branch);
+  return result;
+}
+
+export interface MaterialiseOptions {
+  seed: number;
+  /** Put before every name with a dot; "" when the names are complete. */
+  prefix: string;
+  dtype?: "f32" | "f64";
+  /** Values from elsewhere, by global name; undefined = start afresh. */
+  load?: (globalName: string, parameter: Parameter) => ArrayLike<number> | undefined;
+}
+
+/**
+ * Gives every parameter its global name and its value. A random start depends on (seed, global name) alone, so it is
+ * the same in every layout and order. Owned by the parameters, also when a scope is entered.
+ */
+export function materialise(parameters: Parameters, { seed, prefix, dtype = "f32", load }: MaterialiseOptions): void {
+  for (const [local, parameter] of Object.entries(parameters)) {
+    parameter.name = prefix === "" ? local : `${prefix}.${local}`;
+    const data = load?.(parameter.name, parameter) ?? initialValues(parameter.init, parameter.size, seed, parameter.name);
+    if (data.length !== parameter.size) {
+      throw new ShapeError({ op: "materialise", operand: parameter.name, expected: `${parameter.size} elements for (${parameter.shape.join(", ")})`, got: [data.length], fix: "The checkpoint or the initial data belongs to another size of this model." });
+    }
+    parameter.set(fromArray(data, parameter.shape, dtype));
+  }
+}
+
+export function release(parameters: Parameters): void {
+  for (const parameter of Object.values(parameters)) parameter.release();
+}
+
+export function countParameters(parameters: Parameters): number {
+  return Object.values(parameters).reduce((total, parameter) => total + parameter.size, 0);
+}
+
+/**
+ * No decay for vectors and scalars, biases, tokens, positions, embedding tables and Fourier frequencies.
+ * The relative bias table does decay, as in BEiT's original code.
+ */
+const withoutDecay = /(^|\.)(bias|cls_token|pos_embed|mask_token|no_box|not_a_point|point_embeddings|type_embed\.weight|embed_tokens\.weight|\w+_embeddings\.weight|Wr\.weight)$/;
+
+const decays = (name: string, shape: Shape): boolean => shape.length > 1 && !withoutDecay.test(name);

@@ -1,0 +1,52 @@
+import * as ops from "../ops/index.ts";
+import type { Tensor } from "../tensor/index.ts";
+import { type Activation, layerNorm, mlp, truncatedNormal } from "./layers.ts";
+import { type PackedAttentionInput, packedAttention } from "./packed-attention.ts";
+import { type Module, Parameter, collect } from "./parameter.ts";
+
+export interface BeitBlockOptions {
+  width: number;
+  heads: number;
+  /** Default 4 * width. */
+  hidden?: number;
+  /** Start of gamma_1 and gamma_2; undefined = no layer scale. */
+  layerScale?: number;
+  eps?: number;
+  activation?: Activation;
+  /** 1-based depth: proj and fc2 start divided by sqrt(2 * index). Undefined = no rescaling. */
+  index?: number;
+}
+
+export interface BeitBlock extends Module {
+  /** x (B, N, D) -> (B, N, D). The bias table comes from outside: one for all blocks, or one each. */
+  forward(x: Tensor, o?: PackedAttentionInput): Tensor;
+}
+
+/**
+ * x += gamma_1 * attn(norm1(x)); x += gamma_2 * mlp(norm2(x)). Source: Bao et al. 2021, Peng et al. 2022.
+ * Names: gamma_1, gamma_2, norm1.*, attn.*, norm2.*, mlp.fc1.*, mlp.fc2.*.
+ */
+export function beitBlock({ width, heads, hidden = 4 * width, layerScale, eps = 1e-6, activation, index }: BeitBlockOptions): BeitBlock {
+  const init = truncatedNormal();
+  const rescaled = index === undefined ? init : truncatedNormal(0.02, { divide: Math.sqrt(2 * index) });
+  const gamma = () => (layerScale === undefined ? undefined : new Parameter([width], { kind: "constant", value: layerScale }));
+  const gamma_1 = gamma(), gamma_2 = gamma();
+  const norm1 = layerNorm({ width, eps }), norm2 = layerNorm({ width, eps });
+  const attn = packedAttention({ width, heads, init, projInit: rescaled });
+  const feedForward = mlp({ width, hidden, activation, init, outInit: rescaled });
+  return {
+    parameters: () => collect({ gamma_1, gamma_2, norm1, attn, norm2, mlp: feedForward }),
+    forward(x, o) {
+      x = addScaled(x, attn.forward(norm1.forward(x), o), gamma_1);
+      return addScaled(x, feedForward.forward(norm2.forward(x)), gamma_2);
+    },
+  };
+}
+
+/** x + gamma * branch, or x + branch without layer scale. */
+export const addScaled = (x: Tensor, branch: Tensor, gamma: Parameter | undefined): Tensor =>
+  ops.add(x, gamma ? ops.mul(branch, gamma.value) : branch);
+
+/** The parameter behind BEiT's relative position bias: ((2h-1)(2w-1)+3, heads), starting at zero. */
+export const relativeBiasTable = ([height, width]: readonly [number, number], heads: number): Parameter =>
+  new Parameter([(2 * height - 1) * (2 * width - 1) + 3, heads], { kind: "zeros" });

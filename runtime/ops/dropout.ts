@@ -1,0 +1,47 @@
+import { RuntimeError } from "../errors.ts";
+import { defineOp } from "../autograd/index.ts";
+import { type Tensor, fromArray, kernel } from "../tensor/index.ts";
+import { split64 } from "../tensor/philox.ts";
+import { like, needDtype, needFloat, needShape } from "./check.ts";
+
+const dropoutKernel = kernel("dropout");
+
+export interface DropoutOptions {
+  /** Probability of an element to become 0; the kept ones are divided by 1 - p. */
+  p: number;
+  /** i32 (B), or the numbers: which sample each row of x is, so that the choice does not depend on batching. */
+  sampleIds: Tensor | readonly number[];
+  seed: number | bigint;
+  step: number;
+  /** A number for the place in the model; no two places share one. */
+  site: number;
+}
+
+/** x (B, ...) with elements dropped by a counter-based choice: (seed, step, sample, site, element) decides, nothing else. x itself when p is 0. */
+export function dropout(x: Tensor, o: DropoutOptions): Tensor {
+  if (!(o.p >= 0 && o.p < 1)) throw new RuntimeError("ERR_INPUT", `dropout: p expected in [0, 1), got ${o.p}. Use 0 to switch it off.`, { p: o.p });
+  return o.p === 0 ? x : dropoutOp(x, o);
+}
+
+const dropoutOp = defineOp({
+  name: "dropout",
+  operands: ["x"],
+  forward(x: Tensor, { p, sampleIds, seed, step, site }: DropoutOptions) {
+    needFloat("dropout", "x", x);
+    const ids = Array.isArray(sampleIds) ? fromArray(sampleIds as number[], [sampleIds.length], "i32") : (sampleIds as Tensor);
+    needDtype("dropout", "sampleIds", ids, "i32");
+    needShape("dropout", "sampleIds", ids, [x.shape[0]], "One sample number per row of the batch.");
+    const [low, high] = split64(seed);
+    const scalars = [p, low, high, step, site];
+    const y = like(x);
+    dropoutKernel([x, ids, y], scalars);
+    return { output: y, saves: { ids, scalars } };
+  },
+  gradients: {
+    x(dy, { ids, scalars }) {
+      const dx = like(dy);
+      dropoutKernel([dy, ids, dx], scalars);
+      return dx;
+    },
+  },
+});

@@ -1,0 +1,11 @@
+export { gelu, quickGelu, silu, relu, tanh, sigmoid, sin, cos, swiglu } from "./activation.ts";
+export { add, sub, mul, div, scale, cast, sumTo, expandTo } from "./arithmetic.ts";
+export { type AttentionInput, attention, rope } from "./attention.ts";
+export { type DropoutOptions, dropout } from "./dropout.ts";
+export { gatherRows, maskRows, patchify } from "./gather.ts";
+export { type MatmulOptions, linear, matmul } from "./linear.ts";
+export { type LossOptions, crossEntropy, binaryCrossEntropy, cosineLoss, boxL1, boxGiou } from "./loss.ts";
+export { layerNorm, rmsNorm, l2Normalize } from "./norm.ts";
+export { sum, maskedMean, zeroGradient, detach } from "./reduce.ts";
+export { reshape, slice, split, concat, permute } from "./shape.ts";
+export { softmax } from "./softmax.ts";

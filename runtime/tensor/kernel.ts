@@ -1,0 +1,50 @@
+import { native } from "../native.ts";
+import { type DType, type Shape } from "./dtype.ts";
+import { type Tensor, allocate, liveHandle } from "./tensor.ts";
+
+export type Launch = (operands: readonly (Tensor | undefined)[], scalars?: readonly number[]) => void;
+
+const noScalars: readonly number[] = [];
+
+/**
+ * A native kernel by name: calling it queues one command. Its number is looked up at the first call, so naming
+ * a kernel needs no device. An absent operand is `undefined`. Throws ERR_NATIVE when the addon has no such kernel.
+ */
+export function kernel(name: string): Launch {
+  let id = -1;
+  return (operands, scalars = noScalars) => {
+    const device = native();
+    if (id < 0) id = device.kernel(name);
+    const handles = new Array<number>(operands.length);
+    for (let i = 0; i < operands.length; i++) {
+      const tensor = operands[i];
+      handles[i] = tensor === undefined ? 0 : liveHandle(tensor, name, i);
+    }
+    device.launch(id, handles, scalars);
+  };
+}
+
+const fill = kernel("fill");
+const copy = kernel("copy");
+const accumulateKernel = kernel("accumulate");
+
+/** A tensor of one value everywhere. */
+export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
+  const tensor = allocate(shape, dtype);
+  fill([tensor], [value]);
+  return tensor;
+}
+
+export const zeros = (shape: Shape, dtype: DType = "f32"): Tensor => full(shape, 0, dtype);
+
+/** A tensor of the same content with storage of its own. Not recorded. */
+export function clone(x: Tensor): Tensor {
+  const y = allocate(x.shape, x.dtype);
+  copy([x, y]);
+  return y;
+}
+
+/** y += x in place. Not recorded: for gradients and states, never for values that a tape has saved. */
+export function accumulate(x: Tensor, y: Tensor): void {
+  accumulateKernel([x, y]);
+}

@@ -1,0 +1,105 @@
+import { RuntimeError } from "../errors.ts";
+import type { Tensor } from "./tensor.ts";
+
+/**
+ * A scope owns the tensors made while it is entered and frees them when it closes.
+ *
+ * S-1: entering is synchronous. A scope is never ambient across an `await`.
+ * S-2: a tensor has at most one owner; `keep` hands it to the caller, `adopt` takes it over.
+ * S-3: after `close` nothing that the scope owned is alive, and nothing can be made in it.
+ */
+export class Scope {
+  readonly #owned = new Set<Tensor>();
+  #closed = false;
+
+  constructor(readonly name: string) {}
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Number of live tensors that this scope owns. */
+  get tensors(): number {
+    return this.#owned.size;
+  }
+
+  /** Runs `work` with this scope as the owner of what it makes. Throws when `work` returns a promise. */
+  enter<T>(work: () => T): T {
+    this.#mustBeOpen("entered");
+    const outer = entered;
+    entered = this;
+    try {
+      return refusePromise(work(), `scope ${this.name}`);
+    } finally {
+      entered = outer;
+    }
+  }
+
+  /** The tensor leaves this scope: the caller disposes it. A tensor of another owner is refused. */
+  keep(tensor: Tensor): Tensor {
+    if (!this.#owned.delete(tensor)) {
+      throw new RuntimeError("ERR_HANDLE", `scope ${this.name}: cannot keep a tensor that it does not own`
+        + ` (its owner is ${tensor.scope ? `scope ${tensor.scope.name}` : tensor.disposed ? "nobody, it was freed" : "the caller"}).`
+        + " Keep it from its own scope, before that closes.", { scope: this.name, shape: tensor.shape });
+    }
+    tensor.scope = undefined;
+    return tensor;
+  }
+
+  /** This scope becomes the owner, whoever was before. */
+  adopt(tensor: Tensor): Tensor {
+    this.#mustBeOpen("given a tensor");
+    if (tensor.disposed) throw new RuntimeError("ERR_HANDLE", `scope ${this.name}: cannot adopt a freed tensor.`, { scope: this.name });
+    tensor.scope?.forget(tensor);
+    this.#owned.add(tensor);
+    tensor.scope = this;
+    return tensor;
+  }
+
+  /** Called by `Tensor.dispose`: the tensor is gone, the scope need not free it. */
+  forget(tensor: Tensor): void {
+    this.#owned.delete(tensor);
+    tensor.scope = undefined;
+  }
+
+  /** Frees everything owned. Closing twice is allowed. */
+  close(): void {
+    this.#closed = true;
+    for (const tensor of this.#owned) tensor.dispose();
+    this.#owned.clear();
+  }
+
+  #mustBeOpen(verb: string): void {
+    if (this.#closed) throw new RuntimeError("ERR_HANDLE", `scope ${this.name} was ${verb} after it was closed. Make a scope of its own for each piece of work.`, { scope: this.name });
+  }
+}
+
+let entered: Scope | undefined;
+
+/** The innermost scope now entered; what is made outside any scope belongs to its maker. */
+export const enteredScope = (): Scope | undefined => entered;
+
+/** Runs `work` in a scope of its own that closes at the end; the tensors it returns belong to the scope around, or to the caller. */
+export function scoped<T extends Tensor | readonly Tensor[]>(name: string, work: () => T): T {
+  const scope = new Scope(name);
+  const outer = entered;
+  try {
+    const result = scope.enter(work);
+    for (const tensor of Array.isArray(result) ? (result as readonly Tensor[]) : [result as Tensor]) {
+      if (tensor.scope !== scope) continue;
+      if (outer) outer.adopt(tensor);
+      else scope.keep(tensor);
+    }
+    return result;
+  } finally {
+    scope.close();
+  }
+}
+
+/** Synchronous sections end when `work` returns, so a promise would go on outside of them. */
+export function refusePromise<T>(result: T, where: string): T {
+  if (typeof result === "object" && result !== null && typeof (result as { then?: unknown }).then === "function") {
+    throw new RuntimeError("ERR_HANDLE", `${where}: the work returned a promise, but a scope or tape cannot span an await. Await outside, enter again after it.`, { where });
+  }
+  return result;
+}

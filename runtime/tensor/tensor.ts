@@ -1,0 +1,116 @@
+import { RuntimeError, ShapeError } from "../errors.ts";
+import { native } from "../native.ts";
+import { type DType, type HostArray, type Shape, bytesPerElement, dtypeCode, hostArray, inferDtype, sizeOf, toHostArray } from "./dtype.ts";
+import { type Scope, enteredScope } from "./scope.ts";
+
+const maxRank = 6;
+
+/**
+ * A handle to row-major native memory; JavaScript never owns the bytes.
+ * Work on it is queued in program order, only `read` and `item` wait.
+ */
+export class Tensor {
+  /** The scope that frees it, if one does. Managed by `Scope`. */
+  scope: Scope | undefined;
+  /** A trainable parameter's value: gradients always reach it. Set by `nn.Parameter`. */
+  requiresGrad = false;
+  /** The tensor whose storage this one shares: itself, unless it is a view. */
+  readonly root: Tensor;
+  #disposed = false;
+
+  constructor(readonly handle: number, readonly shape: Shape, readonly dtype: DType, readonly size: number, root?: Tensor) {
+    this.root = root ?? this;
+    enteredScope()?.adopt(this);
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** The elements, once everything queued before this call is done. bf16 and f16 come as raw bits. Rejects with ERR_DEVICE after a device fault. */
+  async read(): Promise<HostArray> {
+    return hostArray(await native().read(liveHandle(this, "read", "this")), this.dtype);
+  }
+
+  /** The only element of a tensor of size 1. */
+  async item(): Promise<number> {
+    if (this.size !== 1) {
+      throw new ShapeError({ op: "item", operand: "this", expected: "one element", got: this.shape, fix: "Use read() for more than one, or reduce it first." });
+    }
+    return Number((await this.read())[0]);
+  }
+
+  /** Overwrites all elements, in stream order. The data is copied before this returns. */
+  write(data: ArrayLike<number> | ArrayBufferView): void {
+    const host = toHostArray(data, this.dtype);
+    if (host.length !== this.size) {
+      throw new ShapeError({ op: "write", operand: "data", expected: `${this.size} elements`, got: [host.length], fix: `The tensor has shape (${this.shape.join(", ")}).` });
+    }
+    native().upload(liveHandle(this, "write", "this"), host);
+  }
+
+  /** Frees the handle; the storage goes with its last view. Twice is allowed. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.scope?.forget(this);
+    native().free(this.handle);
+  }
+
+  toString(): string {
+    return `${this.dtype}(${this.shape.join(", ")})`;
+  }
+}
+
+/** The handle to give to the device, or ERR_HANDLE naming who wanted a freed tensor. */
+export function liveHandle(tensor: Tensor, op: string, operand: string | number): number {
+  if (tensor.disposed) {
+    throw new RuntimeError("ERR_HANDLE", `${op}: operand ${operand}, ${tensor}, was freed before this use.`
+      + " Keep it from its scope, or do the work before the scope closes.", { op, operand, shape: tensor.shape });
+  }
+  return tensor.handle;
+}
+
+/** Uninitialised memory, owned by the entered scope. Throws ERR_MEMORY when the device is full. */
+export function allocate(shape: Shape, dtype: DType = "f32"): Tensor {
+  if (shape.length > maxRank) {
+    throw new ShapeError({ op: "allocate", operand: "shape", expected: `at most ${maxRank} dimensions`, got: shape, fix: "Merge neighbouring dimensions first." });
+  }
+  for (let i = 0; i < shape.length; i++) {
+    if (!Number.isInteger(shape[i]) || shape[i] < 0) {
+      throw new ShapeError({ op: "allocate", operand: "shape", expected: "whole numbers, none negative", got: shape, fix: `Dimension ${i} is ${shape[i]}.` });
+    }
+  }
+  return new Tensor(native().allocate(dtypeCode(dtype), shape), shape, dtype, sizeOf(shape));
+}
+
+/** Another shape over the same storage. The caller has checked that the sizes agree. */
+export function viewOf(tensor: Tensor, shape: Shape): Tensor {
+  return new Tensor(native().view(liveHandle(tensor, "view", "x"), shape), shape, tensor.dtype, tensor.size, tensor.root);
+}
+
+/** Copies host data to the device. The dtype is that of the typed array unless given; plain numbers are f32. */
+export function fromArray(data: ArrayLike<number> | ArrayBufferView, shape: Shape, dtype: DType = inferDtype(data)): Tensor {
+  const length = "length" in data ? data.length : data.byteLength / bytesPerElement(dtype);
+  if (length !== sizeOf(shape)) {
+    throw new ShapeError({ op: "fromArray", operand: "data", expected: `${sizeOf(shape)} elements for shape (${shape.join(", ")})`, got: [length], fix: "Give as many elements as the shape holds." });
+  }
+  const tensor = allocate(shape, dtype);
+  if (tensor.size > 0) tensor.write(data);
+  return tensor;
+}
+
+/** Waits for everything queued so far. Rejects with ERR_DEVICE after a device fault. */
+export const fence = (): Promise<void> => native().fence();
+
+/** Bytes and live tensors of this process's device. */
+export const memory = (): { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number } => native().memory();
+
+/** Threads per kernel, fast or reference kernels, and a limit on bytes. Throws while work is queued. */
+export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number }): void {
+  native().configure(o);
+}
