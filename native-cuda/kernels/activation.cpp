@@ -1,0 +1,78 @@
+#include "activation.h"
+
+#include "arguments.h"
+#include "tiles.h"
+#include "vector_math.h"
+
+namespace {
+OCTAVO_INLINE float gelu(float v) { return v * normal_f32(v).below; }
+OCTAVO_INLINE float gelu_slope(float v) {
+  const Normal normal = normal_f32(v);
+  return normal.below + v * normal.density;
+}
+OCTAVO_INLINE float quick_gelu(float v) { return v * sigmoid_f32(1.702f * v); }
+OCTAVO_INLINE float quick_gelu_slope(float v) {
+  const float s = sigmoid_f32(1.702f * v);
+  return s + 1.702f * v * s * (1.0f - s);
+}
+OCTAVO_INLINE float silu(float v) { return v * sigmoid_f32(v); }
+OCTAVO_INLINE float silu_slope(float v) {
+  const float s = sigmoid_f32(v);
+  return s + v * s * (1.0f - s);
+}
+OCTAVO_INLINE float relu(float v) { return v > 0.0f ? v : 0.0f; }
+OCTAVO_INLINE float relu_slope(float v) { return v > 0.0f ? 1.0f : 0.0f; }
+OCTAVO_INLINE float tanh_slope(float y) { return 1.0f - y * y; }
+OCTAVO_INLINE float sigmoid_slope(float y) { return y * (1.0f - y); }
+// sin and cos serve small tensors (Fourier features); libm's are accurate at every magnitude.
+OCTAVO_INLINE float sin_slope(float v) { return std::cos(v); }
+OCTAVO_INLINE float cos_slope(float v) { return -std::sin(v); }
+}  // namespace
+
+#define VALUE_gelu gelu
+#define VALUE_quick_gelu quick_gelu
+#define VALUE_silu silu
+#define VALUE_relu relu
+#define VALUE_tanh tanh_f32
+#define VALUE_sigmoid sigmoid_f32
+#define VALUE_sin std::sin
+#define VALUE_cos std::cos
+#define SAVED_gelu "x"
+#define SAVED_quick_gelu "x"
+#define SAVED_silu "x"
+#define SAVED_relu "x"
+#define SAVED_tanh "y"
+#define SAVED_sigmoid "y"
+#define SAVED_sin "x"
+#define SAVED_cos "x"
+
+#define DEFINE(name)                                                                                                     \
+  OCTAVO_CLONES static void name##_forward_tile(const float* x, float* y, int64_t n) {                                   \
+    _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) y[i] = VALUE_##name(x[i]);                                       \
+  }                                                                                                                      \
+  OCTAVO_CLONES static void name##_backward_tile(const float* dy, const float* saved, float* dx, int64_t n) {            \
+    _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * name##_slope(saved[i]);                          \
+  }                                                                                                                      \
+  void name##_forward(const float* x, float* y, int64_t n, int threads) {                                                \
+    element_tiles(n, threads, [&](int64_t begin, int64_t end) { name##_forward_tile(x + begin, y + begin, end - begin); }); \
+  }                                                                                                                      \
+  void name##_backward(const float* dy, const float* saved, float* dx, int64_t n, int threads) {                         \
+    element_tiles(n, threads, [&](int64_t begin, int64_t end) {                                                          \
+      name##_backward_tile(dy + begin, saved + begin, dx + begin, end - begin);                                          \
+    });                                                                                                                  \
+  }                                                                                                                      \
+  OCTAVO_KERNEL(name##_forward) {                                                                                        \
+    const Arguments a(call, #name "_forward", {"x", "y"});                                                               \
+    a.floating(0), a.like(1, 0);                                                                                         \
+    const int64_t n = a[0].numel;                                                                                        \
+    a.run([&]<class T>(T) { name##_forward_reference(a.data<const T>(0), a.data<T>(1), n); },                            \
+          [&] { name##_forward(a.data<const float>(0), a.data<float>(1), n, a.threads()); });                            \
+  }                                                                                                                      \
+  OCTAVO_KERNEL(name##_backward) {                                                                                       \
+    const Arguments a(call, #name "_backward", {"dy", SAVED_##name, "dx"});                                              \
+    a.floating(0), a.like(1, 0), a.like(2, 0);                                                                           \
+    const int64_t n = a[0].numel;                                                                                        \
+    a.run([&]<class T>(T) { name##_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<T>(2), n); },       \
+          [&] { name##_backward(a.data<const float>(0), a.data<const float>(1), a.data<float>(2), n, a.threads()); });   \
+  }
+OCTAVO_ACTIVATIONS(DEFINE)

@@ -1,0 +1,103 @@
+#include "creation.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+#include "arguments.h"
+#include "tiles.h"
+
+template <class T> void fill(T* y, T value, int64_t n, int threads) {
+  element_tiles(n, threads, [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, value); });
+}
+
+void copy_bytes(const void* x, void* y, int64_t bytes, int threads) {
+  if (x == y) return;
+  constexpr int64_t kBlock = 4 * kTileElements;
+  parallel_tiles(tile_count(bytes, kBlock), threads, [&](int64_t tile) {
+    const int64_t begin = tile * kBlock;
+    std::memcpy(static_cast<char*>(y) + begin, static_cast<const char*>(x) + begin,
+                static_cast<size_t>(std::min(kBlock, bytes - begin)));
+  });
+}
+
+template <class From, class To> void cast(const From* x, To* y, int64_t n, int threads) {
+  element_tiles(n, threads, [&](int64_t begin, int64_t end) { cast_reference(x + begin, y + begin, end - begin); });
+}
+
+namespace {
+/// Upper half of an f32, to nearest even.
+uint16_t bf16_bits(float value) {
+  uint32_t wide;
+  std::memcpy(&wide, &value, sizeof wide);
+  return static_cast<uint16_t>(std::isnan(value) ? 0x7FC0u : (wide + 0x7FFFu + (wide >> 16 & 1)) >> 16);
+}
+
+void check_fits(DType dtype, double value) {
+  double low = -std::numeric_limits<double>::infinity(), high = -low;
+  if (dtype == DType::i64) low = -0x1p63, high = 0x1p63 - 1024;  // the largest double below 2^63
+  if (dtype == DType::i32) low = -2147483648.0, high = 2147483647.0;
+  if (dtype == DType::i8) low = -128, high = 127;
+  if (dtype == DType::u8) low = 0, high = 255;
+  if (std::isfinite(low) && !(value >= low && value <= high))
+    throw std::invalid_argument(format("fill: value expected within %g..%g for y of %s, got %g", low, high, dtype_name(dtype), value));
+}
+
+template <class From> void cast_to(const Arguments& a, bool reference) {
+  const auto go = [&](auto zero) {
+    using To = decltype(zero);
+    if (reference) cast_reference(a.data<const From>(0), a.data<To>(1), a[0].numel);
+    else cast(a.data<const From>(0), a.data<To>(1), a[0].numel, a.threads());
+  };
+  switch (a[1].dtype) {
+    case DType::f32: return go(float{});
+    case DType::f64: return go(double{});
+    case DType::i32: return go(int32_t{});
+    case DType::u8: return go(uint8_t{});
+    default: throw std::invalid_argument(format("cast: y expected f32, f64, i32 or u8, got %s", dtype_name(a[1].dtype)));
+  }
+}
+}  // namespace
+
+OCTAVO_KERNEL(fill) {
+  const Arguments a(call, "fill", {"y"}, {"value"});
+  check_fits(a[0].dtype, a.scalar(0));
+  const double value = a.scalar(0);
+  const float single = static_cast<float>(value);
+  const int64_t n = a[0].numel;
+  const int threads = a.threads();
+  switch (a[0].dtype) {
+    case DType::f64: return fill_reference(a.data<double>(0), value, n);
+    case DType::f32:
+      if (call.reference) return fill_reference(a.data<float>(0), single, n);
+      return fill(a.data<float>(0), single, n, threads);
+    case DType::bf16: return fill(a.data<uint16_t>(0), bf16_bits(single), n, threads);
+    case DType::f16: return fill(a.data<_Float16>(0), static_cast<_Float16>(single), n, threads);
+    case DType::i64: return fill(a.data<int64_t>(0), static_cast<int64_t>(value), n, threads);
+    case DType::i32: return fill(a.data<int32_t>(0), static_cast<int32_t>(value), n, threads);
+    case DType::i8: return fill(a.data<int8_t>(0), static_cast<int8_t>(value), n, threads);
+    case DType::u8: return fill(a.data<uint8_t>(0), static_cast<uint8_t>(value), n, threads);
+    case DType::b8: return fill(a.data<uint8_t>(0), static_cast<uint8_t>(value != 0), n, threads);
+  }
+}
+
+OCTAVO_KERNEL(copy) {
+  const Arguments a(call, "copy", {"x", "y"});
+  a.same_dtype(1, 0), a.count(1, a[0].numel, "as x");
+  if (call.reference && a[0].dtype == DType::f32) return copy_reference(a.data<const float>(0), a.data<float>(1), a[0].numel);
+  if (call.reference && a[0].dtype == DType::f64) return copy_reference(a.data<const double>(0), a.data<double>(1), a[0].numel);
+  copy_bytes(a[0].data, a[1].data, static_cast<int64_t>(a[0].bytes()), a.threads());
+}
+
+OCTAVO_KERNEL(cast) {
+  const Arguments a(call, "cast", {"x", "y"});
+  a.count(1, a[0].numel, "as x");
+  switch (a[0].dtype) {
+    case DType::f32: return cast_to<float>(a, call.reference);
+    case DType::f64: return cast_to<double>(a, call.reference);
+    case DType::i32: return cast_to<int32_t>(a, call.reference);
+    case DType::u8: return cast_to<uint8_t>(a, call.reference);
+    default: throw std::invalid_argument(format("cast: x expected f32, f64, i32 or u8, got %s", dtype_name(a[0].dtype)));
+  }
+}

@@ -1,0 +1,64 @@
+#include "l2_normalize.h"
+
+#include <cmath>
+
+#include "arguments.h"
+#include "tiles.h"
+
+OCTAVO_CLONES static void forward_rows(const float* x, float* y, float* norm, int64_t first, int64_t last, int64_t cols) {
+  for (int64_t r = first; r < last; ++r) {
+    const float* in = x + r * cols;
+    float* out = y + r * cols;
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t c = 0; c < cols; ++c) squares += in[c] * in[c];
+    const float n = std::max(std::sqrt(squares), static_cast<float>(kSmallestNorm));
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) out[c] = in[c] / n;
+    norm[r] = n;
+  }
+}
+
+OCTAVO_CLONES static void backward_rows(const float* dy, const float* y, const float* norm, float* dx, int64_t first,
+                                        int64_t last, int64_t cols) {
+  for (int64_t r = first; r < last; ++r) {
+    const float *d = dy + r * cols, *unit = y + r * cols;
+    float* out = dx + r * cols;
+    const float n = norm[r];
+    float along = 0;
+#pragma omp simd reduction(+ : along)
+    for (int64_t c = 0; c < cols; ++c) along += unit[c] * d[c];
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) out[c] = (d[c] - unit[c] * along) / n;
+  }
+}
+
+void l2_normalize_forward(const float* x, float* y, float* norm, int64_t rows, int64_t cols, int threads) {
+  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) { forward_rows(x, y, norm, first, last, cols); });
+}
+
+void l2_normalize_backward(const float* dy, const float* y, const float* norm, float* dx, int64_t rows, int64_t cols, int threads) {
+  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) { backward_rows(dy, y, norm, dx, first, last, cols); });
+}
+
+OCTAVO_KERNEL(l2_normalize_forward) {
+  const Arguments a(call, "l2_normalize_forward", {"x", "y", "norm"});
+  const int64_t rows = a.rows(0), cols = a.cols(0);
+  a.floating(0), a.like(1, 0), a.same_dtype(2, 0), a.count(2, rows, "(R)");
+  a.run([&]<class T>(T) { l2_normalize_forward_reference(a.data<const T>(0), a.data<T>(1), a.data<T>(2), rows, cols); },
+        [&] { l2_normalize_forward(a.data<const float>(0), a.data<float>(1), a.data<float>(2), rows, cols, a.threads()); });
+}
+
+OCTAVO_KERNEL(l2_normalize_backward) {
+  const Arguments a(call, "l2_normalize_backward", {"dy", "y", "norm", "dx"});
+  const int64_t rows = a.rows(0), cols = a.cols(0);
+  a.floating(0), a.like(1, 0), a.same_dtype(2, 0), a.count(2, rows, "(R)"), a.like(3, 0);
+  a.run(
+      [&]<class T>(T) {
+        l2_normalize_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<const T>(2), a.data<T>(3), rows, cols);
+      },
+      [&] {
+        l2_normalize_backward(a.data<const float>(0), a.data<const float>(1), a.data<const float>(2), a.data<float>(3), rows,
+                              cols, a.threads());
+      });
+}

@@ -1,0 +1,129 @@
+#include "layer_norm.h"
+
+#include <cmath>
+
+#include "arguments.h"
+#include "tiles.h"
+
+OCTAVO_CLONES static void forward_rows(const float* x, const float* w, const float* b, float* y, float* mean, float* rstd,
+                                       int64_t first, int64_t last, int64_t cols, float eps) {
+  const float inverse = 1.0f / static_cast<float>(std::max<int64_t>(1, cols));
+  for (int64_t r = first; r < last; ++r) {
+    const float* in = x + r * cols;
+    float* out = y + r * cols;
+    float sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < cols; ++c) sum += in[c];
+    const float m = sum * inverse;
+#pragma omp simd reduction(+ : squares)
+    for (int64_t c = 0; c < cols; ++c) squares += (in[c] - m) * (in[c] - m);
+    const float scale = 1.0f / std::sqrt(squares * inverse + eps);
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) out[c] = w[c] * ((in[c] - m) * scale) + b[c];
+    mean[r] = m, rstd[r] = scale;
+  }
+}
+
+OCTAVO_CLONES static void backward_input_rows(const float* dy, const float* x, const float* w, const float* mean,
+                                              const float* rstd, float* dx, int64_t first, int64_t last, int64_t cols) {
+  const float inverse = 1.0f / static_cast<float>(std::max<int64_t>(1, cols));
+  for (int64_t r = first; r < last; ++r) {
+    const float *d = dy + r * cols, *in = x + r * cols;
+    float* out = dx + r * cols;
+    const float m = mean[r], scale = rstd[r];
+    float sum_g = 0, sum_gx = 0;
+#pragma omp simd reduction(+ : sum_g, sum_gx)
+    for (int64_t c = 0; c < cols; ++c) {
+      const float g = w[c] * d[c];
+      sum_g += g, sum_gx += g * ((in[c] - m) * scale);
+    }
+    const float mean_g = sum_g * inverse, mean_gx = sum_gx * inverse;
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) out[c] = scale * (w[c] * d[c] - mean_g - (in[c] - m) * scale * mean_gx);
+  }
+}
+
+OCTAVO_CLONES static void backward_affine_rows(const float* dy, const float* x, const float* mean, const float* rstd,
+                                               float* dw, float* db, int64_t first, int64_t last, int64_t cols) {
+  for (int64_t r = first; r < last; ++r) {
+    const float *d = dy + r * cols, *in = x + r * cols;
+    const float m = mean[r], scale = rstd[r];
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) dw[c] += d[c] * ((in[c] - m) * scale), db[c] += d[c];
+  }
+}
+
+void layer_norm_forward(const float* x, const float* w, const float* b, float* y, float* mean, float* rstd, int64_t rows,
+                        int64_t cols, double eps, int threads) {
+  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
+    forward_rows(x, w, b, y, mean, rstd, first, last, cols, static_cast<float>(eps));
+  });
+}
+
+void layer_norm_backward_input(const float* dy, const float* x, const float* w, const float* mean, const float* rstd,
+                               float* dx, int64_t rows, int64_t cols, int threads) {
+  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
+    backward_input_rows(dy, x, w, mean, rstd, dx, first, last, cols);
+  });
+}
+
+void layer_norm_backward_affine(const float* dy, const float* x, const float* mean, const float* rstd, float* dw, float* db,
+                                int64_t rows, int64_t cols, int threads) {
+  // One line holds both sums, so that dy is read once.
+  std::vector<float> sums(static_cast<size_t>(2 * cols));
+  column_sums(rows, 2 * cols, threads, sums.data(), [&](int64_t first, int64_t last, float* line) {
+    backward_affine_rows(dy, x, mean, rstd, line, line + cols, first, last, cols);
+  });
+  std::copy_n(sums.data(), cols, dw);
+  std::copy_n(sums.data() + cols, cols, db);
+}
+
+OCTAVO_KERNEL(layer_norm_forward) {
+  const Arguments a(call, "layer_norm_forward", {"x", "w", "b", "y", "mean", "rstd"}, {"eps"});
+  const int64_t rows = a.rows(0), cols = a.cols(0);
+  a.floating(0), a.like(3, 0);
+  for (int i : {1, 2}) a.same_dtype(i, 0), a.count(i, cols, "(C)");
+  for (int i : {4, 5}) a.same_dtype(i, 0), a.count(i, rows, "(R)");
+  a.run(
+      [&]<class T>(T) {
+        layer_norm_forward_reference(a.data<const T>(0), a.data<const T>(1), a.data<const T>(2), a.data<T>(3), a.data<T>(4),
+                                     a.data<T>(5), rows, cols, a.scalar(0));
+      },
+      [&] {
+        layer_norm_forward(a.data<const float>(0), a.data<const float>(1), a.data<const float>(2), a.data<float>(3),
+                           a.data<float>(4), a.data<float>(5), rows, cols, a.scalar(0), a.threads());
+      });
+}
+
+OCTAVO_KERNEL(layer_norm_backward_input) {
+  const Arguments a(call, "layer_norm_backward_input", {"dy", "x", "w", "mean", "rstd", "dx"});
+  const int64_t rows = a.rows(0), cols = a.cols(0);
+  a.floating(0), a.like(1, 0), a.like(5, 0), a.same_dtype(2, 0), a.count(2, cols, "(C)");
+  for (int i : {3, 4}) a.same_dtype(i, 0), a.count(i, rows, "(R)");
+  a.run(
+      [&]<class T>(T) {
+        layer_norm_backward_input_reference(a.data<const T>(0), a.data<const T>(1), a.data<const T>(2), a.data<const T>(3),
+                                            a.data<const T>(4), a.data<T>(5), rows, cols);
+      },
+      [&] {
+        layer_norm_backward_input(a.data<const float>(0), a.data<const float>(1), a.data<const float>(2),
+                                  a.data<const float>(3), a.data<const float>(4), a.data<float>(5), rows, cols, a.threads());
+      });
+}
+
+OCTAVO_KERNEL(layer_norm_backward_affine) {
+  const Arguments a(call, "layer_norm_backward_affine", {"dy", "x", "mean", "rstd", "dw", "db"});
+  const int64_t rows = a.rows(0), cols = a.cols(0);
+  a.floating(0), a.like(1, 0);
+  for (int i : {2, 3}) a.same_dtype(i, 0), a.count(i, rows, "(R)");
+  for (int i : {4, 5}) a.same_dtype(i, 0), a.count(i, cols, "(C)");
+  a.run(
+      [&]<class T>(T) {
+        layer_norm_backward_affine_reference(a.data<const T>(0), a.data<const T>(1), a.data<const T>(2), a.data<const T>(3),
+                                             a.data<T>(4), a.data<T>(5), rows, cols);
+      },
+      [&] {
+        layer_norm_backward_affine(a.data<const float>(0), a.data<const float>(1), a.data<const float>(2),
+                                   a.data<const float>(3), a.data<float>(4), a.data<float>(5), rows, cols, a.threads());
+      });
+}
