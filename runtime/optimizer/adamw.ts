@@ -1,0 +1,78 @@
+import type { Parameter } from "../nn/index.ts";
+import { type Tensor, fromArray, kernel, zeros } from "../tensor/index.ts";
+import { needState } from "./state.ts";
+
+const adamwKernel = kernel("adamw");
+
+export interface StepOptions {
+  /** Number of this update, counted from 1: bias correction needs it. */
+  step: number;
+  learningRate: number;
+  /** Factor on the gradient: clipping. 1 leaves it alone. */
+  gradScale: number;
+}
+
+/**
+ * Moves parameters. It owns a state per parameter, made when first needed and kept under the parameter's global name.
+ *
+ * O-1: `step` reads the gradient and changes the parameter and its state in place; nothing else.
+ * O-2: the result depends on parameter, gradient, state and options alone, so parameters may come in any order.
+ */
+export interface Optimizer {
+  /** Names of the state tensors of each parameter, in checkpoint order. */
+  readonly stateNames: readonly string[];
+  step(parameter: Parameter, gradient: Tensor, o: StepOptions): void;
+  /** The state tensors by name; the optimizer keeps owning them. Zeros before the first step. */
+  state(parameter: Parameter): Record<string, Tensor>;
+  /** Replaces the state: after a resume. Throws ERR_CHECKPOINT when one is missing, ShapeError when one does not fit. */
+  load(parameter: Parameter, state: Record<string, ArrayLike<number>>): void;
+  dispose(): void;
+}
+
+export interface AdamwOptions {
+  betas?: readonly [number, number];
+  eps?: number;
+  weightDecay?: number;
+}
+
+/**
+ * Adam with decoupled weight decay: p *= 1 - lr * decay for parameters that decay, then the bias-corrected Adam step.
+ * Source: Loshchilov and Hutter 2019.
+ */
+export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamwOptions = {}): Optimizer {
+  const states = new Map<string, { m: Tensor; v: Tensor }>();
+
+  const stateOf = (parameter: Parameter): { m: Tensor; v: Tensor } => {
+    let state = states.get(parameter.name);
+    if (state === undefined) {
+      state = { m: owned(zeros(parameter.shape, parameter.value.dtype)), v: owned(zeros(parameter.shape, parameter.value.dtype)) };
+      states.set(parameter.name, state);
+    }
+    return state;
+  };
+
+  return {
+    stateNames: ["m", "v"],
+    step(parameter, gradient, { step, learningRate, gradScale }) {
+      const { m, v } = stateOf(parameter);
+      const decay = parameter.decay ? weightDecay : 0;
+      adamwKernel([parameter.value, gradient, m, v], [learningRate, betas[0], betas[1], eps, decay, step, gradScale]);
+    },
+    state: (parameter) => ({ ...stateOf(parameter) }),
+    load(parameter, data) {
+      const { m, v } = stateOf(parameter);
+      m.write(needState(parameter, data, "m"));
+      v.write(needState(parameter, data, "v"));
+    },
+    dispose() {
+      for (const { m, v } of states.values()) m.dispose(), v.dispose();
+      states.clear();
+    },
+  };
+}
+
+/** Out of the scope that happens to be entered: the optimizer outlives it. */
+function owned(tensor: Tensor): Tensor {
+  tensor.scope?.keep(tensor);
+  return tensor;
+}

@@ -1,0 +1,17 @@
+import { type Tensor, kernel } from "../tensor/index.ts";
+
+const sumSquaresKernel = kernel("sum_squares");
+
+/** Sum of squares of each gradient -> f64 (n), accumulated in f64 in an order fixed by shape. */
+export function sumSquares(gradients: readonly Tensor[], into: Tensor): void {
+  gradients.forEach((gradient, index) => sumSquaresKernel([gradient, into], [index]));
+}
+
+/** The norm over all tensors: sums of squares are added in name order, in f64, so that every layout gets the same bits. */
+export function globalNorm(squares: Iterable<readonly [name: string, sumOfSquares: number]>): number {
+  const sorted = [...squares].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  return Math.sqrt(sorted.reduce((total, [, square]) => total + square, 0));
+}
+
+/** Factor that brings the norm down to `maxNorm`: min(1, maxNorm / (norm + 1e-6)). */
+export const clipScale = (norm: number, maxNorm: number): number => Math.min(1, maxNorm / (norm + 1e-6));
