@@ -1,0 +1,50 @@
+import { nn, RuntimeError, Scope, withoutRecording, type Tensor } from "../../runtime/index.ts";
+
+/** What generation carries from token to token. Its tensors belong to it until `release`. */
+export interface Generation {
+  /** One per layer: keys and values of every position so far. */
+  readonly caches: nn.KeyValueCache[];
+  /** u8 (B, N) over all keys so far. */
+  keyMask: Tensor;
+  /** f32 (B, 1): how many of them are real. */
+  real: Tensor;
+  /** (B, D) after the final norm, of each row's last real token; none before the first token. */
+  hidden?: Tensor;
+}
+
+/** Runs `work` without a tape, frees everything it made except what it returns; that belongs to the caller. */
+export function keepOnly<T extends Record<string, Tensor>>(work: () => T): T {
+  const scope = new Scope("decoder step");
+  try {
+    const kept = scope.enter(() => withoutRecording(work));
+    for (const tensor of Object.values(kept)) scope.keep(tensor);
+    return kept;
+  } finally {
+    scope.close();
+  }
+}
+
+/** Flat positions b * A + a of each row's last real token; the last position of a row without any. */
+export function lastReal(real: readonly boolean[], batch: number): Int32Array {
+  const length = real.length / batch;
+  return Int32Array.from({ length: batch }, (_, row) => {
+    for (let a = length - 1; a >= 0; a--) if (real[row * length + a]) return row * length + a;
+    return row * length + length - 1;
+  });
+}
+
+/** Frees everything a generation holds. Twice is allowed. */
+export function release({ caches, keyMask, real, hidden }: Generation): void {
+  for (const cache of caches) nn.releaseCache(cache);
+  for (const tensor of [keyMask, real, hidden]) tensor?.dispose();
+}
+
+/** ids (B, A) must fill whole rows. */
+export function tokensPerRow(ids: Int32Array, batch: number): number {
+  const length = ids.length / batch;
+  if (!Number.isInteger(length) || length < 1) {
+    throw new RuntimeError("ERR_SHAPE", `decoder/llama next: expected ids for ${batch} rows, got ${ids.length} ids. `
+      + "Give every row the same number of ids, the pad id where a row has none.", { batch, ids: ids.length });
+  }
+  return length;
+}

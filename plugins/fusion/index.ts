@@ -1,0 +1,5 @@
+import type { Plugin } from "../../runtime/index.ts";
+import { concatenation } from "./concatenation.ts";
+import { multiway } from "./multiway.ts";
+
+export const fusions: Plugin[] = [multiway, concatenation];

@@ -1,0 +1,81 @@
+/**
+ * The answer and where it stands: next-token cross-entropy over text and location tokens, and a regression head that reads each
+ * box from the state of its `<box>` token.
+ *
+ *   L = CE_text + location_weight * CE_loc + 5 * L1 + 2 * (1 - GIoU)
+ *
+ * Text and location labels are averaged apart, boxes over boxes, each by the count of the whole batch; none gives 0.
+ * Sources: weights and head shape of DETR (Carion et al. 2020), GIoU of Rezatofighi et al. 2019, location tokens of Pix2Seq (Chen et al. 2022).
+ */
+import { z } from "zod";
+import {
+  add, boxGiou, boxL1, crossEntropy, definePlugin, gatherRows, linear, nn, port, relu, reshape, scale, sigmoid,
+  type Tensor, type TensorComponent,
+} from "../../runtime/index.ts";
+import { labelledRows } from "./labelled-rows.ts";
+import { meanWeight } from "./mean-weight.ts";
+import { splitByKind } from "./split-labels.ts";
+
+/** What `create` returns: the objective, and its box head for answering. */
+export interface AnswerObjective extends TensorComponent {
+  /** hidden (K, D) at `<box>` tokens -> boxes (K, 4), (cx, cy, w, h) in [0, 1]. */
+  boxes(hidden: Tensor): Tensor;
+}
+
+export const answer = definePlugin({
+  kind: "objective", name: "answer", version: "1.0.0",
+  about: "Next-token loss over text and location tokens, plus a DETR-style box head (L1 and GIoU).",
+  options: z.strictObject({
+    width: z.int().positive().default(128),
+    vocabulary: z.int().positive().default(2048),
+    location_base: z.int().nonnegative().default(16),
+    location_bins: z.int().positive().default(128),
+    location_weight: z.number().nonnegative().default(1),
+    l1_weight: z.number().nonnegative().default(5),
+    giou_weight: z.number().nonnegative().default(2),
+  }),
+  counts: ["answer_text_tokens", "answer_loc_tokens", "boxes"],
+  ports: ({ width, vocabulary }) => ({
+    in: {
+      hidden: port(["B", "A", width]), embedding: port([vocabulary, width]),
+      // Either next-token labels of all positions (-100: not counted), or the flat positions b * A + a of the counted ones and their labels.
+      labels: port(["B", "A"], { dtype: "i32", optional: true }),
+      dec_index: port(["Na"], { dtype: "i32", optional: true }), dec_targets: port(["Na"], { dtype: "i32", optional: true }),
+      // One row per <box> token: its truth (cx, cy, w, h), and its flat position b * A + a.
+      box_targets: port(["K", 4], { gradient: false }), box_index: port(["K"], { dtype: "i32" }),
+    },
+    out: {
+      loss: port([1]), text_loss: port([1], { gradient: false }), loc_loss: port([1], { gradient: false }),
+      l1_loss: port([1], { gradient: false }), giou_loss: port([1], { gradient: false }),
+    },
+  }),
+  create({ width, location_base, location_bins, location_weight, l1_weight, giou_weight }): AnswerObjective {
+    const layers = [nn.linear({ in: width, out: width }), nn.linear({ in: width, out: width }), nn.linear({ in: width, out: 4 })];
+    const parameters = nn.collect({ "head.box.0": layers[0], "head.box.1": layers[1], "head.box.2": layers[2] });
+    const boxes = (hidden: Tensor) => sigmoid(layers[2].forward(relu(layers[1].forward(relu(layers[0].forward(hidden))))));
+    const locations = { from: location_base, to: location_base + location_bins };
+
+    return {
+      parameters: () => parameters,
+      boxes,
+      // hidden (B, A, D), embedding (V, D), Na counted positions, K boxes -> loss (1) and its four parts
+      forward: ({ hidden, embedding, labels, dec_index, dec_targets, box_targets, box_index }, { counts }) => {
+        const { rows, targets } = labelledRows("objective/answer", hidden,
+          { labels, index: dec_index, targets: dec_targets }, ["labels", "dec_index", "dec_targets"]);
+        const logits = linear(rows, embedding);
+        const { text, location } = splitByKind(targets, locations);
+        const textLoss = crossEntropy(logits, text, { weight: meanWeight(counts, "answer_text_tokens") });
+        const locationLoss = crossEntropy(logits, location, { weight: meanWeight(counts, "answer_loc_tokens") });
+        const predicted = boxes(gatherRows(reshape(hidden, [hidden.shape[0] * hidden.shape[1], width]), box_index));
+        const perBox = meanWeight(counts, "boxes");
+        const l1 = boxL1(predicted, box_targets, { weight: perBox });
+        const giou = boxGiou(predicted, box_targets, { weight: perBox });
+        const tokenLoss = add(textLoss, scale(locationLoss, location_weight));
+        return {
+          loss: add(tokenLoss, add(scale(l1, l1_weight), scale(giou, giou_weight))),
+          text_loss: textLoss, loc_loss: locationLoss, l1_loss: l1, giou_loss: giou,
+        };
+      },
+    };
+  },
+});

@@ -1,0 +1,7 @@
+import type { Plugin } from "../../runtime/index.ts";
+import { answer } from "./answer.ts";
+import { mimTeacher } from "./mim-teacher.ts";
+import { mlm } from "./mlm.ts";
+import { wpa } from "./wpa.ts";
+
+export const objectives: Plugin[] = [mlm, mimTeacher, wpa, answer];

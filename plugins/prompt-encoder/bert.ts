@@ -1,0 +1,87 @@
+/**
+ * What is asked, as one vector: a BERT-style post-norm encoder over the prompt's tokens, and over points and boxes that the
+ * user pointed at, averaged over all real tokens and projected to the memory's width.
+ * Sources: Devlin et al. 2019 (BERT), Wang et al. 2020 (MiniLM), Kirillov et al. 2023 (SAM's encoding of points and boxes).
+ *
+ * PR-1: padding never changes the embedding; a prompt without any token gives the projection's bias.
+ */
+import { z } from "zod";
+import {
+  add, concat, definePlugin, fromArray, maskedMean, nn, port, RuntimeError, ShapeError, slice, type Tensor,
+} from "../../runtime/index.ts";
+import { pointEncoding } from "./points.ts";
+
+const textType = 0;
+const pointType = 1;
+
+export const bert = definePlugin({
+  kind: "prompt-encoder", name: "bert", version: "1.0.0",
+  about: "BERT-style prompt encoder with SAM's points and boxes, pooled to one vector.",
+  options: z.strictObject({
+    vocabulary: z.int().positive().default(2048),
+    width: z.int().positive().multipleOf(2).default(64),
+    layers: z.int().positive().default(2),
+    heads: z.int().positive().default(4),
+    hidden: z.int().positive().default(256),
+    /** Longest prompt in tokens. */
+    positions: z.int().positive().default(64),
+    memory_width: z.int().positive().default(96),
+    eps: z.number().positive().default(1e-12),
+  }).refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
+  ports: ({ memory_width }) => ({
+    in: {
+      prompt_ids: port(["B", "Q"], { dtype: "i32" }), prompt_mask: port(["B", "Q"], { dtype: "u8" }),
+      // G points (x, y) in [0, 1]; kinds 0 negative point, 1 positive point, 2 box top-left, 3 box bottom-right. A box is two points.
+      prompt_points: port(["B", "G", 2], { gradient: false, optional: true }),
+      prompt_kinds: port(["B", "G"], { dtype: "i32", optional: true }),
+      prompt_points_mask: port(["B", "G"], { dtype: "u8", optional: true }),
+    },
+    out: { embedding: port(["B", memory_width]) },
+  }),
+  create({ vocabulary, width, layers: depth, heads, hidden, positions, memory_width, eps }) {
+    const table = (count: number) => nn.embedding({ count, width });
+    const words = table(vocabulary), places = table(positions), types = table(2);
+    const norm = nn.layerNorm({ width, eps });
+    const layers = Array.from({ length: depth }, () => nn.bertLayer({ width, heads, hidden, eps }));
+    const projection = nn.linear({ in: width, out: memory_width });
+    const points = pointEncoding(width);
+    const parameters = nn.collect({
+      "prompt.bert.embeddings.word_embeddings": words, "prompt.bert.embeddings.position_embeddings": places,
+      "prompt.bert.embeddings.token_type_embeddings": types, "prompt.bert.embeddings.LayerNorm": norm,
+      "prompt.bert.encoder.layer": layers, "prompt.proj": projection, prompt: points,
+    });
+
+    const typed = (states: Tensor, type: number) => add(states, slice(types.weight.value, 0, type, 1));
+
+    /** prompt_ids (B, Q) -> (B, Q, Dp) */
+    function embedText(ids: Tensor): Tensor {
+      const length = ids.shape[1];
+      if (length > positions) {
+        throw new ShapeError({ op: "prompt-encoder/bert", operand: "prompt_ids", expected: `at most ${positions} tokens per prompt`, got: ids.shape,
+          fix: "Shorten the prompts, or raise the option `positions`." });
+      }
+      const order = fromArray(Int32Array.from({ length }, (_, i) => i), [length]);
+      return norm.forward(typed(add(words.forward(ids), places.forward(order)), textType));
+    }
+
+    return {
+      parameters: () => parameters,
+      // prompt_ids (B, Q), points (B, G, 2) -> embedding (B, D)
+      forward: ({ prompt_ids, prompt_mask, prompt_points, prompt_kinds, prompt_points_mask }) => {
+        let [states, keyMask] = [embedText(prompt_ids), prompt_mask];
+        if (prompt_points || prompt_kinds || prompt_points_mask) {
+          if (!(prompt_points && prompt_kinds && prompt_points_mask)) throw pointsIncomplete();
+          states = concat([states, norm.forward(typed(points.forward(prompt_points, prompt_kinds), pointType))], 1);
+          keyMask = concat([keyMask, prompt_points_mask], 1);
+        }
+        states = layers.reduce((x, layer) => layer.forward(x, { keyMask }), states);
+        return { embedding: projection.forward(maskedMean(states, keyMask)) };
+      },
+    };
+  },
+});
+
+function pointsIncomplete(): RuntimeError {
+  return new RuntimeError("ERR_RECIPE", "prompt-encoder/bert: expected prompt_points, prompt_kinds and prompt_points_mask together or none of them. "
+    + "Connect all three in the recipe's `in:` of this component.");
+}
