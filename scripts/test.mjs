@@ -1,5 +1,5 @@
 /**
- * `node scripts/test.mjs [--long] [mocha arguments]`: runs mocha and ends with the line `N passed, N failed`.
+ * `node scripts/test.mjs [--long] [files and mocha options]`: runs mocha and ends with the line `N passed, N failed`.
  * Exits 0 only when at least one test ran, none failed and the test process ended by itself.
  */
 import { spawn } from "node:child_process";
@@ -12,10 +12,9 @@ const [long, extra] = process.argv[2] === "--long" ? [true, process.argv.slice(3
 const summaryFile = join("build", `test-summary-${process.pid}.json`);
 mkdirSync("build", { recursive: true });
 
-// The configuration file leaves test/long out; the long run therefore states its own options.
-const selection = long
-  ? ["--no-config", "--extension", "ts", "--node-option", "import=tsx", "--node-option", "conditions=source", "--timeout", "3600000", ...(extra.length ? extra : ["test/long/**/*.test.ts"])]
-  : extra;
+// The configuration file runs everything but test/long, whatever files are named: a run of some files states its own options.
+const own = (files, timeoutMs) => ["--no-config", "--extension", "ts", "--node-option", "import=tsx", "--node-option", "conditions=source", "--timeout", timeoutMs, ...files];
+const selection = long ? own(extra.length ? extra : ["test/long/**/*.test.ts"], "3600000") : extra.length ? own(extra, "60000") : [];
 const mocha = spawn(process.execPath, [join("node_modules", "mocha", "bin", "mocha.js"), "--reporter", join("scripts", "reporter.cjs"), ...selection],
   { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, OCTAVO_TEST_SUMMARY: summaryFile } });
 
