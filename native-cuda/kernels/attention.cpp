@@ -1,0 +1,100 @@
+// The entries: operands checked and named, then the plain or the fast version.
+#include "attention.h"
+
+#include "registry.h"
+
+namespace {
+struct Operands {
+  const char* kernel;
+  const KernelCall& call;
+  DType dtype;
+
+  const TensorView& at(int i) const { return call[i]; }
+
+  void expect(int i, const char* name, std::initializer_list<int64_t> dims) const {
+    const TensorView& t = at(i);
+    bool right = t && t.dtype == dtype && t.rank == static_cast<int32_t>(dims.size());
+    std::string wanted;
+    int d = 0;
+    for (int64_t dim : dims) {
+      right = right && t.dim[d++] == dim;
+      wanted += (wanted.empty() ? "" : ", ") + std::to_string(dim);
+    }
+    if (right) return;
+    std::string got;
+    for (d = 0; d < t.rank; ++d) got += (d ? ", " : "") + std::to_string(t.dim[d]);
+    fail("%s: %s expected %s (%s), got %s (%s)", kernel, name, dtype_name(dtype), wanted.c_str(), t ? dtype_name(t.dtype) : "nothing", got.c_str());
+  }
+};
+
+int64_t count(const char* kernel, const char* name, double value, int64_t least) {
+  const int64_t whole = static_cast<int64_t>(value);
+  if (whole < least || static_cast<double>(whole) != value) fail("%s: %s expected an integer of at least %lld, got %g", kernel, name, static_cast<long long>(least), value);
+  return whole;
+}
+
+/// q, k, v, keyMask, biasTable start at operand `first`. Checks everything that forward and backward share.
+AttentionShape read_shape(const Operands& o, int first, const TensorView& table) {
+  const char* kernel = o.kernel;
+  const TensorView &q = o.at(first), &k = o.at(first + 1), &mask = o.at(first + 3);
+  if (o.call.scalars != 6) fail("%s: expected 6 scalars, got %d", kernel, o.call.scalars);
+  if (o.dtype != DType::f32 && o.dtype != DType::f64) fail("%s: q expected f32 or f64, got %s", kernel, dtype_name(o.dtype));
+  if (!q || !k || q.rank != 3 || k.rank != 3) fail("%s: q and k expected (B, N, heads * width)", kernel);
+  AttentionShape s{};
+  s.H = count(kernel, "heads", o.call.scalar[0], 1);
+  s.KV = count(kernel, "kvHeads", o.call.scalar[1], 1);
+  s.causal = o.call.scalar[2] != 0;
+  s.grid_h = count(kernel, "gridH", o.call.scalar[3], 0);
+  s.grid_w = count(kernel, "gridW", o.call.scalar[4], 0);
+  s.scale = o.call.scalar[5];
+  if (s.H % s.KV) fail("%s: heads (%lld) must be a multiple of kvHeads (%lld)", kernel, static_cast<long long>(s.H), static_cast<long long>(s.KV));
+  if (q.dim[2] % s.H) fail("%s: the width of q (%lld) must be a multiple of heads (%lld)", kernel, static_cast<long long>(q.dim[2]), static_cast<long long>(s.H));
+  s.B = q.dim[0], s.Nq = q.dim[1], s.Nk = k.dim[1], s.K = q.dim[2] / s.H;
+  o.expect(first + 1, "k", {s.B, s.Nk, s.KV * s.K});
+  o.expect(first + 2, "v", {s.B, s.Nk, s.KV * s.K});
+  if (mask && ((mask.dtype != DType::u8 && mask.dtype != DType::b8) || mask.numel != s.B * s.Nk))
+    fail("%s: keyMask expected u8 (%lld, %lld), got %s with %lld elements", kernel, static_cast<long long>(s.B), static_cast<long long>(s.Nk), dtype_name(mask.dtype), static_cast<long long>(mask.numel));
+  if (table) {
+    if (s.grid_h < 1 || s.grid_w < 1 || s.Nq != s.Nk || s.Nq != 1 + s.grid_h * s.grid_w)
+      fail("%s: a bias table needs Nq = Nk = 1 + gridH * gridW, got %lld, %lld and a grid of %lld x %lld", kernel, static_cast<long long>(s.Nq), static_cast<long long>(s.Nk), static_cast<long long>(s.grid_h), static_cast<long long>(s.grid_w));
+    o.expect(first + 4, "biasTable", {s.table_rows(), s.H});
+  }
+  return s;
+}
+
+template <class T> AttentionOperands<T> operands(const KernelCall& call, int first, int y) {
+  return {call[first].as<T>(), call[first + 1].as<T>(), call[first + 2].as<T>(), call[first + 3].as<uint8_t>(), call[first + 4].as<T>(), call[y].as<T>(), call[y + 1].as<T>()};
+}
+
+template <class T> AttentionGradients<T> gradients(const KernelCall& call) {
+  return {call[0].as<T>(), call[8].as<T>(), call[9].as<T>(), call[10].as<T>(), call[11].as<T>()};
+}
+}  // namespace
+
+OCTAVO_KERNEL(attention_forward) {
+  if (call.tensors != 7) fail("attention_forward: expected 7 operands, got %d", call.tensors);
+  const Operands o{"attention_forward", call, call[0].dtype};
+  const AttentionShape s = read_shape(o, 0, call[4]);
+  o.expect(5, "y", {s.B, s.Nq, s.H * s.K});
+  o.expect(6, "lse", {s.B, s.H, s.Nq});
+  if (o.dtype == DType::f64) attention_forward_reference(s, operands<double>(call, 0, 5));
+  else if (call.reference) attention_forward_reference(s, operands<float>(call, 0, 5));
+  else attention_forward(s, operands<float>(call, 0, 5), call.threads);
+}
+
+OCTAVO_KERNEL(attention_backward) {
+  if (call.tensors != 12) fail("attention_backward: expected 12 operands, got %d", call.tensors);
+  const Operands o{"attention_backward", call, call[1].dtype};
+  const AttentionShape s = read_shape(o, 1, call[5]);
+  const std::pair<int, const char*> like_q[] = {{0, "dy"}, {6, "y"}, {8, "dq"}}, like_k[] = {{9, "dk"}, {10, "dv"}};
+  for (const auto& [i, name] : like_q) o.expect(i, name, {s.B, s.Nq, s.H * s.K});
+  for (const auto& [i, name] : like_k) o.expect(i, name, {s.B, s.Nk, s.KV * s.K});
+  o.expect(7, "lse", {s.B, s.H, s.Nq});
+  if (call[11]) {
+    if (!call[5]) fail("attention_backward: dbiasTable without biasTable");
+    o.expect(11, "dbiasTable", {s.table_rows(), s.H});
+  }
+  if (o.dtype == DType::f64) attention_backward_reference(s, operands<double>(call, 1, 6), gradients<double>(call));
+  else if (call.reference) attention_backward_reference(s, operands<float>(call, 1, 6), gradients<float>(call));
+  else attention_backward(s, operands<float>(call, 1, 6), gradients<float>(call), call.threads);
+}
