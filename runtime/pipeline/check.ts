@@ -1,0 +1,284 @@
+/**
+ * `octavo check`: everything that can be wrong with a recipe, found before a tensor is allocated, and shown at once.
+ *
+ * C-1: throws RecipeError with every problem found; what follows from a mistake already named is not named again.
+ * C-2: components are created, which allocates no tensor (D-1 of plugins); data is not read.
+ * C-3: the result is what training builds on: graph, plan and schedule are computed here and nowhere else.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { RuntimeError, nearest } from "../errors.ts";
+import type { Plugin, PluginHost } from "../plugin/define.ts";
+import type { Kind, TensorComponent } from "../plugin/kinds.ts";
+import { tensorKinds } from "../plugin/kinds.ts";
+import { checkOptions } from "../plugin/options.ts";
+import type { Path, RecipeProblem } from "../plugin/problem.ts";
+import { RecipeError, problem } from "../plugin/problem.ts";
+import type { LookupDetails, Registry } from "../plugin/registry.ts";
+import { createHost } from "../plugin/registry.ts";
+import type { Graph, GraphNode } from "./graph.ts";
+import { buildGraph } from "./graph.ts";
+import type { Plan } from "./plan.ts";
+import { buildPlan } from "./plan.ts";
+import type { PluginUse, Recipe } from "./recipe.ts";
+import { locateIn } from "./recipe.ts";
+import type { Schedule } from "./schedule.ts";
+import { fromCsv, scheduleAuthors } from "./schedule.ts";
+import type { Simulation } from "./simulate.ts";
+import { simulate } from "./simulate.ts";
+import { validate } from "./validate.ts";
+
+/** A plugin with options that its schema has accepted and filled. */
+export interface Chosen { use: string; plugin: Plugin; options: unknown }
+
+export interface CheckResult {
+  recipe: Recipe;
+  graph: Graph;
+  plan: Plan;
+  /** As authored: compute only; `lower` adds the messages. */
+  schedule: Schedule;
+  simulation: Simulation;
+  /** Components of kind objective, in the order in which they run. */
+  objectives: string[];
+  loader: string;
+  optimizer: Chosen;
+  evaluator?: Chosen;
+  trackers: Chosen[];
+  /** Not wrong, but probably not meant. */
+  warnings: string[];
+}
+
+export async function checkRecipe(recipe: Recipe, registry: Registry): Promise<CheckResult> {
+  const check = new Check(recipe, registry);
+  const names = Object.keys(recipe.components);
+  const nodes: GraphNode[] = [];
+  for (const name of names) {
+    const node = await check.component(name);
+    if (node) nodes.push(node);
+  }
+  const optimizer = await check.chosen(recipe.train.optimizer, "optimizer", ["train", "optimizer"], true);
+  const evaluator = recipe.evaluate && await check.chosen(recipe.evaluate.evaluator, "evaluator", ["evaluate", "evaluator"], true);
+  const trackers: (Chosen | undefined)[] = [];
+  for (const [i, tracker] of recipe.trackers.entries()) trackers.push(await check.chosen(tracker, "tracker", ["trackers", i], false));
+
+  check.owners(nodes);
+  check.training(nodes, nodes.length === names.length);
+  const { graph, problems: wiring } = buildGraph({ nodes, names, removed: recipe.source.removed, locate: check.locate });
+  const { batch, microbatches } = recipe.train;
+  const { plan, problems: staging } = buildPlan({ graph, names, stages: recipe.stages, batch, microbatches, locate: check.locate });
+  check.problems.push(...wiring, ...staging);
+  if (check.problems.length === 0) check.learning(graph);
+  const scheduled = check.problems.length === 0 ? check.schedule(plan) : undefined;
+  if (check.problems.length > 0 || !scheduled) throw new RecipeError(recipe.file, check.problems, check.causes.length > 0 ? { cause: check.causes[0] } : undefined);
+  return {
+    recipe, graph, plan, ...scheduled,
+    objectives: graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name),
+    loader: graph.nodes.find((n) => n.kind === "data-loader")!.name,
+    optimizer: optimizer!, evaluator, trackers: trackers as Chosen[],
+    warnings: unused(graph),
+  };
+}
+
+class Check {
+  readonly problems: RecipeProblem[] = [];
+  /** What plugins threw. */
+  readonly causes: unknown[] = [];
+  readonly locate;
+  readonly #host: PluginHost;
+
+  constructor(readonly recipe: Recipe, readonly registry: Registry) {
+    this.locate = locateIn(recipe);
+    this.#host = createHost(registry, { folder: recipe.folder, seed: recipe.seed });
+  }
+
+  async component(name: string): Promise<GraphNode | undefined> {
+    const entry = this.recipe.components[name];
+    const path = ["components", name];
+    const chosen = await this.#resolve(entry, undefined, path);
+    if (!chosen) return undefined;
+    const { plugin, options } = chosen;
+    if (plugin.kind !== "data-loader" && !(tensorKinds as readonly string[]).includes(plugin.kind)) {
+      this.#say([...path, "use"], { expected: `a component: a plugin of kind data-loader, ${tensorKinds.join(", ")}`, found: `${entry.use}, of kind ${plugin.kind}`, fix: placeFor(plugin.kind) });
+      return undefined;
+    }
+    return this.#try(chosen, path, () => {
+      const ports = plugin.ports(options);
+      const component = plugin.create(options, this.#host);
+      const tensor = plugin.kind === "data-loader" ? undefined : (component as TensorComponent);
+      const parameters = tensor?.parameters() ?? {};
+      const frozen = tensor?.frozen ?? false;
+      const trainable = !frozen && Object.values(parameters).some((parameter) => parameter.trainable);
+      return { name, use: entry.use, kind: plugin.kind, plugin, options, ports, inputs: entry.in, component, parameters, trainable, frozen };
+    });
+  }
+
+  /** A plugin outside the graph. Trackers are not created here: they would open their files. */
+  async chosen(entry: PluginUse, kind: Kind, path: Path, create: boolean): Promise<Chosen | undefined> {
+    const chosen = await this.#resolve(entry, kind, path);
+    if (!chosen || !create) return chosen;
+    return this.#try(chosen, path, () => {
+      chosen.plugin.create(chosen.options, this.#host);
+      return chosen;
+    });
+  }
+
+  /** Two components that own one parameter name would overwrite each other in the checkpoint. */
+  owners(nodes: readonly GraphNode[]): void {
+    const owner = new Map<string, string>();
+    for (const node of nodes) {
+      const shared = Object.keys(node.parameters).filter((parameter) => owner.has(parameter));
+      for (const parameter of Object.keys(node.parameters)) if (!owner.has(parameter)) owner.set(parameter, node.name);
+      if (shared.length === 0) continue;
+      const first = owner.get(shared[0])!;
+      this.#say(["components", node.name], {
+        expected: "every parameter to have one owner", found: `${first} and ${node.name} both owning "${shared[0]}"${shared.length > 1 ? ` and ${shared.length - 1} more` : ""}`,
+        fix: "Remove one of the two, or connect both to one component's output.",
+      }, "key");
+    }
+  }
+
+  /** What the loader, the objectives and the batch must say to each other. `complete`: all components could be built. */
+  training(nodes: readonly GraphNode[], complete: boolean): void {
+    const { batch, microbatches, from } = this.recipe.train;
+    const loaders = nodes.filter((node) => node.kind === "data-loader");
+    const objectives = nodes.filter((node) => node.kind === "objective");
+    if (complete && loaders.length === 0) this.#say("components", { expected: "a data loader", found: "none", fix: "Add one, for example pages: { use: data-loader/shards }." }, "key");
+    for (const second of loaders.slice(1)) this.#say(["components", second.name], { expected: "one data loader", found: `${second.name} beside ${loaders[0].name}`, fix: "Remove one of them." }, "key");
+    if (complete && objectives.length === 0) this.#say("components", { expected: "an objective: without a loss nothing is learned", found: "none", fix: "Add one, for example mlm: { use: objective/mlm }." }, "key");
+    if (batch % microbatches !== 0) {
+      this.#say(["train", "batch"], { expected: `a batch that ${microbatches} microbatches divide`, found: String(batch), fix: `Write ${Math.ceil(batch / microbatches) * microbatches}, or change train.microbatches.` });
+    }
+    for (const node of objectives) {
+      if (!node.plugin.separable && microbatches > 1) {
+        this.#say(["components", node.name], { expected: `train.microbatches: 1, since ${node.use} compares pages with each other`, found: String(microbatches), fix: "Set train.microbatches to 1." }, "key");
+      }
+      if (loaders.length === 1) this.#counts(node, loaders[0]);
+    }
+    if (from !== undefined && !existsSync(resolve(this.recipe.folder, from))) {
+      this.#say(["train", "from"], { expected: "the folder of a checkpoint", found: `nothing at ${resolve(this.recipe.folder, from)}`, fix: "Check the path; relative paths start at the recipe." });
+    }
+  }
+
+  #counts(objective: GraphNode, loader: GraphNode): void {
+    const given = loader.plugin.counts(loader.options);
+    for (const count of objective.plugin.counts(objective.options)) {
+      if (given.length === 0 || given.includes(count)) continue;
+      const guess = nearest(count, given);
+      this.#say(["components", objective.name], {
+        expected: `the count "${count}" from ${loader.name}, which normalises the loss of ${objective.use}`, found: `only ${given.join(", ")}`,
+        fix: guess ? `Is it "${guess}"?` : `Give ${loader.name} the options that make it count them.`,
+      }, "key");
+    }
+  }
+
+  /** A loss that reaches no parameter teaches nobody. */
+  learning(graph: Graph): void {
+    for (const node of graph.nodes) {
+      if (node.kind !== "objective" || node.trainable || graph.edges.some((edge) => edge.gradient && edge.to[0] === node.name)) continue;
+      this.#say(["components", node.name, "in"], { expected: "an input from something that learns", found: "only data and frozen components", fix: "Connect an encoder, fusion or decoder." }, "key");
+    }
+  }
+
+  schedule(plan: Plan): { schedule: Schedule; simulation: Simulation } | undefined {
+    const { schedule: wanted, microbatches } = this.recipe.train;
+    const path = ["train", "schedule"];
+    try {
+      const schedule = this.#author(wanted, plan);
+      if (!schedule) return undefined;
+      if (schedule.microbatches !== microbatches) {
+        this.#say(path, { expected: `a schedule of ${microbatches} microbatches, as train.microbatches says`, found: `one of ${schedule.microbatches}`, fix: "Change one of them." });
+        return undefined;
+      }
+      validate(schedule, plan);
+      return { schedule, simulation: simulate(schedule, plan) };
+    } catch (error) {
+      if (!(error instanceof RuntimeError) || error.code !== "ERR_SCHEDULE") throw error;
+      this.causes.push(error);
+      this.#say(path, { expected: "a schedule that keeps the rules", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });
+      return undefined;
+    }
+  }
+
+  #author(wanted: string, plan: Plan): Schedule | undefined {
+    if (Object.hasOwn(scheduleAuthors, wanted)) return scheduleAuthors[wanted](plan.stages, plan.microbatches);
+    const path = ["train", "schedule"];
+    const known = Object.keys(scheduleAuthors);
+    if (!wanted.endsWith(".csv")) {
+      const guess = nearest(wanted, known);
+      this.#say(path, { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${wanted}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
+      return undefined;
+    }
+    const file = resolve(this.recipe.folder, wanted);
+    if (existsSync(file)) return fromCsv(readFileSync(file, "utf8"), wanted);
+    this.#say(path, { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
+    return undefined;
+  }
+
+  /** The plugin of a `use` with its options, or problems. */
+  async #resolve(entry: { use: string; options: Record<string, unknown> }, kind: Kind | undefined, path: Path): Promise<Chosen | undefined> {
+    const plugin = await this.#load(entry.use, kind, [...path, "use"]);
+    if (!plugin) return undefined;
+    for (const [inner, use] of usesIn(entry.options)) if (!await this.#load(use, undefined, [...path, "options", ...inner, "use"])) return undefined;
+    const checked = checkOptions(plugin, entry.options, [...path, "options"], this.locate);
+    this.problems.push(...checked.problems);
+    return checked.problems.length > 0 ? undefined : { use: entry.use, plugin, options: checked.value };
+  }
+
+  async #load(use: string, kind: Kind | undefined, path: Path): Promise<Plugin | undefined> {
+    try {
+      return await this.registry.load(use, this.recipe.folder, kind);
+    } catch (error) {
+      if (!(error instanceof RuntimeError) || error.code !== "ERR_PLUGIN") throw error;
+      const said = error.details as Partial<LookupDetails>;
+      this.causes.push(...(error.cause === undefined ? [] : [error]));
+      this.#say(path, said.expected === undefined ? { expected: "a plugin", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" } : { expected: said.expected, found: said.found!, fix: said.fix! });
+      return undefined;
+    }
+  }
+
+  /** Whatever a plugin throws becomes a problem of the component; problems of plugins inside it keep their words. */
+  #try<T>(chosen: Chosen, path: Path, work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      this.causes.push(error);
+      if (error instanceof RecipeError) {
+        for (const inner of error.problems) this.#say([...path, "options"], { expected: `${inner.where ? `${inner.where} to be ` : ""}${inner.expected} in the options of ${inner.file}`, found: inner.found, fix: inner.fix }, "key");
+      } else {
+        const message = (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
+        this.#say(path, { expected: `${chosen.use} ${chosen.plugin.version} to be built from its options`, found: `that it threw: ${message}`, fix: "Correct its options, or the plugin." }, "key");
+      }
+      return undefined;
+    }
+  }
+
+  #say(path: Path | string, said: { expected: string; found: string; fix: string }, part: "key" | "value" = "value"): void {
+    this.problems.push(problem(this.locate(typeof path === "string" ? [path] : path, part), path, said));
+  }
+}
+
+/** Where a plugin of a kind that is no component belongs. */
+function placeFor(kind: Kind): string {
+  switch (kind) {
+    case "optimizer": return "It belongs under train.optimizer.";
+    case "evaluator": return "It belongs under evaluate.evaluator.";
+    case "tracker": return "It belongs under trackers.";
+    default: return "It belongs into the options of the data loader.";
+  }
+}
+
+/** Plugins named inside options (a loader's tokenizer): `{ use: ... }` at any depth. */
+function* usesIn(value: unknown, path: Path = []): Generator<[Path, string]> {
+  if (typeof value !== "object" || value === null) return;
+  for (const [key, inner] of Object.entries(value)) {
+    if (key === "use" && typeof inner === "string") yield [path, inner];
+    else yield* usesIn(inner, [...path, key]);
+  }
+}
+
+/** Components whose work reaches no objective. */
+function unused(graph: Graph): string[] {
+  const useful = new Set(graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name));
+  for (const node of [...graph.nodes].reverse()) if (graph.edges.some((e) => e.from[0] === node.name && useful.has(e.to[0]))) useful.add(node.name);
+  return graph.nodes.filter((n) => !useful.has(n.name)).map((n) => `${n.name} (${n.use}) feeds no objective: it is computed and thrown away.`);
+}

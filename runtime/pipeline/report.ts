@@ -1,0 +1,89 @@
+/** What `octavo check` prints: the components, the stages and what travels between them, as tables for people and as plain data for programs. */
+import { formatDims } from "../plugin/ports.ts";
+import type { CheckResult } from "./check.ts";
+import type { StageEdge } from "./plan.ts";
+import { numbersIn } from "./plan.ts";
+import { formatGrid } from "./schedule.ts";
+
+/** Tables as text; ends without a newline. */
+export function formatCheck(result: CheckResult): string {
+  const { recipe, plan, schedule, simulation } = result;
+  const { steps, batch, microbatches } = recipe.train;
+  return [
+    `${recipe.name}: ${steps} steps of ${batch} pages in ${microbatches} microbatches, ${recipe.precision}, seed ${recipe.seed}, schedule ${schedule.name}, optimizer ${result.optimizer.use}`,
+    "", ...componentTable(result),
+    "", ...stageTable(result),
+    ...(plan.edges.length > 0 ? ["", ...edgeTable(result)] : []),
+    "", "schedule (F forward, B backward; the number is the microbatch)", formatGrid(schedule),
+    `  with stages of equal speed they stand still ${percent(simulation.bubble)} of the time; backward counted as two forwards`,
+    ...result.warnings.map((warning) => `warning: ${warning}`),
+    "", "No problems found.",
+  ].join("\n");
+}
+
+/** The same as plain data, one JSON object. */
+export function checkToJson(result: CheckResult): Record<string, unknown> {
+  const { recipe, graph, plan, schedule, simulation } = result;
+  return {
+    name: recipe.name, file: recipe.file, seed: recipe.seed, precision: recipe.precision, train: recipe.train,
+    components: graph.nodes.map((node) => ({
+      name: node.name, use: node.use, kind: node.kind, version: node.plugin.version, options: node.options, frozen: node.frozen,
+      parameters: numbersIn(node, false), trainable: numbersIn(node, true), stage: plan.stages.find((s) => s.components.includes(node.name))?.name,
+    })),
+    connections: graph.edges.map((edge) => ({ from: edge.from.join("."), to: edge.to.join("."), dtype: edge.dtype, dims: edge.dims, gradient: edge.gradient })),
+    stages: plan.stages,
+    edges: plan.edges.map((edge) => ({ ...edge, tensors: edge.tensors.map((t) => ({ ...t, from: t.from.join("."), to: t.to.map((end) => end.join(".")) })) })),
+    sizes: plan.sizes,
+    schedule, bubble: simulation.bubble, peakActivations: simulation.peakActivations, warnings: result.warnings,
+  };
+}
+
+function componentTable({ graph, plan }: CheckResult): string[] {
+  const rows = graph.nodes.map((node) => [
+    node.name, node.use, node.plugin.version, count(numbersIn(node, false)), node.frozen ? "frozen" : count(numbersIn(node, true)),
+    plan.stages.find((s) => s.components.includes(node.name))?.name ?? "",
+    Object.entries(node.inputs).filter(([port]) => graph.edges.some((e) => e.to[0] === node.name && e.to[1] === port)).map(([port, from]) => (from.endsWith(`.${port}`) ? from : `${port}: ${from}`)).join(", "),
+  ]);
+  const total = (learning: boolean): number => graph.nodes.reduce((sum, node) => sum + numbersIn(node, learning), 0);
+  return table(["component", "use", "version", "parameters", "trainable", "stage", "inputs"], [...rows, ["total", "", "", count(total(false)), count(total(true)), "", ""]], [3, 4]);
+}
+
+function stageTable({ plan, simulation }: CheckResult): string[] {
+  return table(["stage (process)", "components", "parameters", "depth", "microbatches alive", "runs"], plan.stages.map((stage) => [
+    stage.name, stage.components.join(", "), count(stage.parameters), String(stage.depth),
+    stage.backward ? `at most ${simulation.peakActivations[stage.name]}` : "", stage.backward ? "forward, backward" : "forward",
+  ]), [2, 3]);
+}
+
+function edgeTable({ plan }: CheckResult): string[] {
+  const rows = plan.edges.flatMap((edge) => [
+    ...edge.tensors.map((t, i) => [i === 0 ? `${edge.from} -> ${edge.to}` : "", t.from.join("."), t.dtype, formatDims(t.dims), bytes(t.bytes), t.gradient ? bytes(t.bytes) : "-"]),
+    ...(edge.tensors.length > 1 ? [["", "together", "", "", bytes(edge.bytes), edge.gradient ? bytes(edge.gradientBytes) : "-"]] : []),
+  ]);
+  const unknown = [...new Set(plan.edges.flatMap((edge) => unsized(edge, plan.sizes)))];
+  const sizes = Object.entries(plan.sizes).filter(([name]) => plan.edges.some((e) => e.tensors.some((t) => t.dims.includes(name)))).map(([name, value]) => `${name} = ${value}`);
+  return [
+    ...table(["between stages", "tensor", "dtype", "shape", "per microbatch", "gradient back"], rows, [4, 5]),
+    ...(sizes.length > 0 ? [`  with at most ${sizes.join(", ")}`] : []),
+    ...(unknown.length > 0 ? [`  ? where no component says how large ${unknown.join(", ")} can be`] : []),
+  ];
+}
+
+const unsized = (edge: StageEdge, sizes: Record<string, number>): string[] =>
+  edge.tensors.filter((t) => t.bytes === undefined).flatMap((t) => t.dims.filter((d): d is string => typeof d === "string" && !(d in sizes)));
+
+/** Columns padded to their widest cell, two spaces apart, numbers (`right`) to the right. */
+function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[]): string[] {
+  const widths = head.map((title, c) => Math.max(title.length, ...rows.map((row) => row[c].length)));
+  const line = (row: readonly string[]): string => row.map((cell, c) => (right.includes(c) ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join("  ").trimEnd();
+  return [line(head), ...rows.map(line)];
+}
+
+const count = (n: number): string => (n === 0 ? "-" : n.toLocaleString("en-US"));
+const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
+
+function bytes(n: number | undefined): string {
+  if (n === undefined) return "?";
+  if (n < 1024) return `${n} B`;
+  return n < 1024 * 1024 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / 1024 / 1024).toFixed(1)} MiB`;
+}
