@@ -106,13 +106,14 @@ export interface DefineActor<Config, State, E extends Endpoints<State>> {
   mailbox?: { capacity?: number };
 }
 
-const reserved = ["address", "then"];
+/** Names that references and meshes use themselves, and `then`, which would make a reference look like a promise. */
+const reserved = ["address", "then", "axes", "refs", "slice", "at"];
 
 export function defineActor<Config, State, E extends Endpoints<State>>(d: DefineActor<Config, State, E>): ActorDefinition<Config, State, E> {
   checkName(d.name, "actor");
   for (const name of Object.keys(d.endpoints)) {
     if (!reserved.includes(name)) continue;
-    throw new RuntimeError("ERR_ENDPOINT", `actor "${d.name}": an endpoint may not be called "${name}", references use that name.`, { actor: d.name, endpoint: name });
+    throw new RuntimeError("ERR_ENDPOINT", `actor "${d.name}": an endpoint may not be called "${name}", references and meshes use that name.`, { actor: d.name, endpoint: name });
   }
   return { ...d, interleave: d.interleave ?? [], mailbox: { capacity: d.mailbox?.capacity ?? 1024 } };
 }
