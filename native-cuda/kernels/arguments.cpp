@@ -4,15 +4,13 @@
 #include <cmath>
 #include <stdexcept>
 
-Arguments::Arguments(const KernelCall& call, const char* kernel, std::initializer_list<const char*> tensors,
-                     std::initializer_list<const char*> scalars)
-    : call_(call), kernel_(kernel) {
+Arguments::Arguments(const KernelCall& call, const char* kernel, const std::vector<const char*>& tensors,
+                     const std::vector<const char*>& scalars)
+    : call_(call), kernel_(kernel), names_(tensors), scalar_names_(scalars) {
   const int wanted_tensors = static_cast<int>(tensors.size()), wanted_scalars = static_cast<int>(scalars.size());
   if (call.tensors != wanted_tensors || call.scalars != wanted_scalars)
     throw std::invalid_argument(format("%s: expected %d tensors and %d scalars, got %d and %d", kernel, wanted_tensors,
                                        wanted_scalars, call.tensors, call.scalars));
-  std::copy(tensors.begin(), tensors.end(), names_);
-  std::copy(scalars.begin(), scalars.end(), scalar_names_);
   for (int i = 0; i < call.tensors; ++i)
     if (!call.tensor[i]) throw std::invalid_argument(format("%s: %s is absent", kernel, names_[i]));
 }

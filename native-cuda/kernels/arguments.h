@@ -6,13 +6,14 @@
 #pragma once
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "registry.h"
 
 class Arguments {
  public:
-  Arguments(const KernelCall& call, const char* kernel, std::initializer_list<const char*> tensors,
-            std::initializer_list<const char*> scalars = {});
+  Arguments(const KernelCall& call, const char* kernel, const std::vector<const char*>& tensors,
+            const std::vector<const char*>& scalars = {});
 
   void dtype(int i, DType wanted) const;
   void floating(int i) const;                                             // f32 or f64
@@ -43,8 +44,7 @@ class Arguments {
   [[noreturn]] void refuse(int i, const std::string& expected) const;
   const KernelCall& call_;
   const char* kernel_;
-  const char* names_[10] = {};
-  const char* scalar_names_[8] = {};
+  std::vector<const char*> names_, scalar_names_;
 };
 
 std::string shape_text(const TensorView& t);  // "f32 (2, 3)"

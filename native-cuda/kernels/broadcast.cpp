@@ -1,0 +1,197 @@
+#include "broadcast.h"
+
+#include <cstring>
+#include <stdexcept>
+
+#include "arguments.h"
+#include "tiles.h"
+
+// ---- add, sub, mul, div ----
+namespace {
+/// The loop nest of a broadcast with every mergeable pair of dimensions merged. Strides in elements, 0 where repeated.
+/// The innermost strides are 0 or 1, and not both 0 unless the length is 1.
+struct Nest {
+  int rank = 0;
+  int64_t dim[kMaxRank], a[kMaxRank], b[kMaxRank];
+};
+
+/// Stride of `t` along dimension d of `full`.
+int64_t stride_in(const TensorView& t, const TensorView& full, int d) {
+  const int e = d - full.rank + t.rank;
+  if (e < 0 || t.dim[e] == 1) return 0;
+  int64_t stride = 1;
+  for (int k = e + 1; k < t.rank; ++k) stride *= t.dim[k];
+  return stride;
+}
+
+Nest nest_of(const TensorView& a, const TensorView& b, const TensorView& y) {
+  Nest nest;
+  for (int d = 0; d < y.rank; ++d) {
+    if (y.dim[d] == 1) continue;
+    const int64_t sa = stride_in(a, y, d), sb = stride_in(b, y, d);
+    const int k = nest.rank - 1;
+    if (k >= 0 && nest.a[k] == sa * y.dim[d] && nest.b[k] == sb * y.dim[d]) {
+      nest.dim[k] *= y.dim[d], nest.a[k] = sa, nest.b[k] = sb;
+    } else {
+      nest.dim[nest.rank] = y.dim[d], nest.a[nest.rank] = sa, nest.b[nest.rank] = sb, ++nest.rank;
+    }
+  }
+  if (nest.rank == 0) nest.rank = 1, nest.dim[0] = nest.a[0] = nest.b[0] = 1;
+  return nest;
+}
+
+/// run(a + i, b + i, y, n, stride a, stride b) over innermost runs, at most kTileElements long, tiled by shape alone.
+template <class F> void each_run(const TensorView& a, const TensorView& b, const TensorView& y, int threads, F run) {
+  if (y.numel == 0) return;
+  const Nest nest = nest_of(a, b, y);
+  const int inner = nest.rank - 1;
+  const int64_t length = nest.dim[inner], pieces = tile_count(length, kTileElements);
+  row_tiles(y.numel / length * pieces, std::min(length, kTileElements), threads, [&](int64_t first, int64_t last) {
+    for (int64_t segment = first; segment < last; ++segment) {
+      const int64_t row = segment / pieces, begin = segment % pieces * kTileElements;
+      int64_t rest = row, at_a = begin * nest.a[inner], at_b = begin * nest.b[inner];
+      for (int d = inner - 1; d >= 0; --d) {
+        const int64_t at = rest % nest.dim[d];
+        rest /= nest.dim[d], at_a += at * nest.a[d], at_b += at * nest.b[d];
+      }
+      run(a.as<const float>() + at_a, b.as<const float>() + at_b, y.as<float>() + row * length + begin,
+          std::min(kTileElements, length - begin), nest.a[inner], nest.b[inner]);
+    }
+  });
+}
+}  // namespace
+
+#define DEFINE(name, op)                                                                                                   \
+  OCTAVO_CLONES static void name##_run(const float* a, const float* b, float* y, int64_t n, int64_t sa, int64_t sb) {      \
+    if (sa && sb) {                                                                                                        \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) y[i] = a[i] op b[i];                                             \
+    } else if (sa) {                                                                                                       \
+      const float q = *b;                                                                                                  \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) y[i] = a[i] op q;                                                \
+    } else {                                                                                                               \
+      const float p = *a;                                                                                                  \
+      _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) y[i] = p op b[i];                                                \
+    }                                                                                                                      \
+  }                                                                                                                        \
+  void name(const TensorView& a, const TensorView& b, const TensorView& y, int threads) {                                  \
+    each_run(a, b, y, threads, name##_run);                                                                                \
+  }                                                                                                                        \
+  OCTAVO_KERNEL(name) {                                                                                                    \
+    const Arguments a(call, #name, {"a", "b", "y"});                                                                       \
+    check_broadcast(a);                                                                                                    \
+    a.run([&]<class T>(T) { name##_reference<T>(a[0], a[1], a[2]); }, [&] { name(a[0], a[1], a[2], a.threads()); });       \
+  }
+
+static void check_broadcast(const Arguments& a) {
+  a.floating(0), a.same_dtype(1, 0), a.same_dtype(2, 0);
+  const TensorView &p = a[0], &q = a[1], &y = a[2];
+  bool fits = y.rank == std::max(p.rank, q.rank);
+  for (int d = 0; fits && d < y.rank; ++d) {
+    const int i = d - y.rank + p.rank, j = d - y.rank + q.rank;
+    const int64_t m = i < 0 ? 1 : p.dim[i], n = j < 0 ? 1 : q.dim[j];
+    fits = (m == n || m == 1 || n == 1) && y.dim[d] == (m == 1 ? n : m);
+  }
+  if (!fits)
+    throw std::invalid_argument(format("%s: y expected the broadcast shape of a %s and b %s, got %s", a.kernel(),
+                                       shape_text(p).c_str(), shape_text(q).c_str(), shape_text(y).c_str()));
+}
+
+DEFINE(add, +)
+DEFINE(sub, -)
+DEFINE(mul, *)
+DEFINE(div, /)
+
+// ---- sum_to ----
+namespace {
+/// x as alternating groups of kept and summed dimensions: at most six, lengths of 1 left out.
+struct Groups {
+  int count = 0;
+  int64_t length[kMaxRank];
+  bool kept[kMaxRank];
+};
+
+Groups groups_of(const TensorView& x, const TensorView& y) {
+  Groups groups;
+  for (int d = 0; d < x.rank; ++d) {
+    if (x.dim[d] == 1) continue;
+    const int e = d - x.rank + y.rank;
+    const bool kept = e >= 0 && y.dim[e] != 1;
+    if (groups.count && groups.kept[groups.count - 1] == kept) groups.length[groups.count - 1] *= x.dim[d];
+    else groups.length[groups.count] = x.dim[d], groups.kept[groups.count] = kept, ++groups.count;
+  }
+  return groups;
+}
+
+OCTAVO_CLONES double sum_run(const float* x, int64_t n) {
+  double total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < n; ++i) total += x[i];
+  return total;
+}
+
+OCTAVO_CLONES void add_rows(const float* x, float* line, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r, x += cols) {
+#pragma omp simd
+    for (int64_t c = 0; c < cols; ++c) line[c] += x[c];
+  }
+}
+
+/// Any pattern of groups: for every element of y, its summands in row-major order, in f64.
+void sum_any(const float* x, float* y, const Groups& groups, int64_t outputs, int64_t summands, int threads) {
+  row_tiles(outputs, summands, threads, [&](int64_t first, int64_t last) {
+    for (int64_t out = first; out < last; ++out) {
+      double total = 0;
+      for (int64_t in = 0; in < summands; ++in) {
+        int64_t kept = out, summed = in, offset = 0, stride = 1;
+        for (int g = groups.count - 1; g >= 0; --g) {
+          int64_t& rest = groups.kept[g] ? kept : summed;
+          offset += rest % groups.length[g] * stride;
+          rest /= groups.length[g], stride *= groups.length[g];
+        }
+        total += x[offset];
+      }
+      y[out] = static_cast<float>(total);
+    }
+  });
+}
+}  // namespace
+
+void sum_to(const TensorView& x_view, const TensorView& y_view, int threads) {
+  const float* x = x_view.as<const float>();
+  float* y = y_view.as<float>();
+  const Groups groups = groups_of(x_view, y_view);
+  if (y_view.numel == 0) return;
+  if (x_view.numel == 0) return std::fill_n(y, y_view.numel, 0.0f), void();
+  const int64_t last = groups.count ? groups.length[groups.count - 1] : 1;
+  if (groups.count == 0 || (groups.count == 1 && groups.kept[0])) {
+    std::memmove(y, x, y_view.bytes());
+  } else if (groups.count == 1) {
+    *y = static_cast<float>(sum_tiles(last, threads, [&](int64_t begin, int64_t end) { return sum_run(x + begin, end - begin); }));
+  } else if (groups.count == 2 && groups.kept[1]) {  // (summed, kept): a bias under many rows
+    column_sums(groups.length[0], last, threads, y, [&](int64_t from, int64_t to, float* line) { add_rows(x + from * last, line, to - from, last); });
+  } else if (groups.count == 2) {  // (kept, summed): one number per row
+    row_tiles(y_view.numel, last, threads, [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; ++r) y[r] = static_cast<float>(sum_run(x + r * last, last));
+    });
+  } else if (groups.count == 3 && groups.kept[0]) {  // (kept, summed, kept): the same as two groups, once per outer index
+    const int64_t rows = groups.length[1];
+    for (int64_t k = 0; k < groups.length[0]; ++k)
+      column_sums(rows, last, threads, y + k * last, [&](int64_t from, int64_t to, float* line) {
+        add_rows(x + (k * rows + from) * last, line, to - from, last);
+      });
+  } else {
+    sum_any(x, y, groups, y_view.numel, x_view.numel / y_view.numel, threads);
+  }
+}
+
+OCTAVO_KERNEL(sum_to) {
+  const Arguments a(call, "sum_to", {"x", "y"});
+  a.floating(0), a.same_dtype(1, 0);
+  const TensorView &x = a[0], &y = a[1];
+  bool fits = y.rank <= x.rank;
+  for (int e = 0; fits && e < y.rank; ++e) fits = y.dim[e] == 1 || y.dim[e] == x.dim[e + x.rank - y.rank];
+  if (!fits)
+    throw std::invalid_argument(format("sum_to: y expected a shape that broadcasts to x %s, got %s", shape_text(x).c_str(),
+                                       shape_text(y).c_str()));
+  a.run([&]<class T>(T) { sum_to_reference<T>(x, y); }, [&] { sum_to(x, y, a.threads()); });
+}
