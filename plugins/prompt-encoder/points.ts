@@ -11,7 +11,7 @@ export interface PointEncoding extends nn.Module {
 }
 
 export function pointEncoding(width: number): PointEncoding {
-  const gaussian = new nn.Parameter([2, width / 2], { kind: "normal", std: 1 }, { trainable: false });
+  const gaussian = new nn.Parameter([2, width / 2], { kind: "normal", std: 1 }, { trainable: false, decay: false });
   const kindVectors = new nn.Parameter([4, width], nn.normal());
   const notAPoint = new nn.Parameter([1, width], nn.normal());
 
