@@ -1,5 +1,5 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
-import { type DType, type Shape, type Tensor, allocate, isFloat } from "../tensor/index.ts";
+import { type DType, type Shape, type Tensor, allocate, isFloat, liveHandle } from "../tensor/index.ts";
 
 /** Uninitialised tensor of the shape and dtype of another. */
 export const like = (x: Tensor): Tensor => allocate(x.shape, x.dtype);
@@ -29,8 +29,9 @@ export function needSameShape(op: string, operand: string, x: Tensor, shape: Sha
   needShape(op, operand, x, shape, fix);
 }
 
-/** The computing dtypes: f32, and f64 for reference work. All float operands of one op agree. */
+/** A live operand of the computing dtypes: f32, and f64 for reference work. All float operands of one op agree. */
 export function needFloat(op: string, operand: string, x: Tensor, dtype: DType = x.dtype): void {
+  liveHandle(x, op, operand);
   if (x.dtype === dtype && (dtype === "f32" || dtype === "f64")) return;
   const fix = isFloat(x.dtype) || x.dtype === dtype ? "Cast it with cast(x, dtype)." : "Ids and masks are not numbers to compute with.";
   throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${x.dtype === dtype ? "f32 or f64" : dtype}, got ${x.dtype}. ${fix}`, { op, operand, expected: dtype, got: x.dtype });
@@ -38,6 +39,7 @@ export function needFloat(op: string, operand: string, x: Tensor, dtype: DType =
 
 /** Ids are i32, masks u8 (1 = real). */
 export function needDtype(op: string, operand: string, x: Tensor, dtype: DType): void {
+  liveHandle(x, op, operand);
   if (x.dtype === dtype) return;
   throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${dtype}, got ${x.dtype}. Make it with fromArray(data, shape, "${dtype}").`, { op, operand, expected: dtype, got: x.dtype });
 }

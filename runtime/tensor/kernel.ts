@@ -39,6 +39,7 @@ export const zeros = (shape: Shape, dtype: DType = "f32"): Tensor => full(shape,
 
 /** A tensor of the same content with storage of its own. Not recorded. */
 export function clone(x: Tensor): Tensor {
+  liveHandle(x, "clone", "x");
   const y = allocate(x.shape, x.dtype);
   copy([x, y]);
   return y;
