@@ -1,0 +1,132 @@
+// Promises AT-1 to AT-4 of native-cuda/kernels/attention.h and the bias table of relative_bias.h.
+import assert from "node:assert/strict";
+import { firstDifference, noise, rounded, run, single, worst, type Operand, type Settings } from "./device.ts";
+
+interface Shape { B: number; Nq: number; Nk: number; H: number; KV: number; K: number; causal?: boolean; mask?: Uint8Array; grid?: [number, number] }
+interface Problem { shape: Shape; q: Operand; k: Operand; v: Operand; dy: Operand; mask?: Operand; table?: Operand; scalars: number[] }
+
+function problem(shape: Shape): Problem {
+  const { B, Nq, Nk, H, KV, K, grid } = shape;
+  return {
+    shape, q: noise([B, Nq, H * K], 1, 2), k: noise([B, Nk, KV * K], 2, 2), v: noise([B, Nk, KV * K], 3), dy: noise([B, Nq, H * K], 4),
+    mask: shape.mask && { shape: [B, Nk], data: shape.mask },
+    table: grid && noise([(2 * grid[0] - 1) * (2 * grid[1] - 1) + 3, H], 5),
+    scalars: [H, KV, shape.causal ? 1 : 0, grid?.[0] ?? 0, grid?.[1] ?? 0, 1 / Math.sqrt(K)],
+  };
+}
+
+async function forward(p: Problem, as: (o: Operand) => Operand, settings?: Settings) {
+  const { B, Nq, H, K } = p.shape;
+  const [y, lse] = await run("attention_forward", [as(p.q), as(p.k), as(p.v), p.mask, p.table && as(p.table), { out: [B, Nq, H * K] }, { out: [B, H, Nq] }], p.scalars, settings);
+  return { y, lse };
+}
+
+/** Gradients by name, computed from the forward results of the same twin. */
+async function backward(p: Problem, as: (o: Operand) => Operand, settings?: Settings) {
+  const { B, Nq, Nk, H, KV, K } = p.shape;
+  const { y, lse } = await forward(p, as, settings);
+  const [dq, dk, dv, dtable] = await run("attention_backward", [as(p.dy), as(p.q), as(p.k), as(p.v), p.mask, p.table && as(p.table),
+    { shape: [B, Nq, H * K], data: y }, { shape: [B, H, Nq], data: lse }, { out: [B, Nq, H * K] }, { out: [B, Nk, KV * K] }, { out: [B, Nk, KV * K] },
+    p.table && { out: p.table.shape }], p.scalars, settings);
+  return { y, lse, dq, dk, dv, ...(dtable ? { dtable } : {}) } as Record<string, Float32Array | Float64Array>;
+}
+
+/** Keys hidden here and there, the tail of the first page, and the whole of the last page. */
+function holes(B: number, Nk: number): Uint8Array {
+  const mask = Uint8Array.from({ length: B * Nk }, (_, at) => (at * 7 + 3) % 5 === 0 ? 0 : 1);
+  mask.fill(0, Math.floor(Nk / 2), Nk);
+  if (B > 1) mask.fill(0, (B - 1) * Nk);
+  return mask;
+}
+
+const problems: Record<string, Shape> = {
+  "full": { B: 2, Nq: 37, Nk: 37, H: 3, KV: 3, K: 32 },
+  "cross, more keys than queries": { B: 2, Nq: 5, Nk: 131, H: 2, KV: 2, K: 16 },
+  "causal": { B: 1, Nq: 150, Nk: 150, H: 2, KV: 2, K: 8, causal: true },
+  "causal behind a prefix (Nq < Nk)": { B: 2, Nq: 9, Nk: 40, H: 2, KV: 1, K: 16, causal: true },
+  "causal with queries that see nothing (Nq > Nk)": { B: 1, Nq: 12, Nk: 7, H: 2, KV: 2, K: 4, causal: true },
+  "key padding": { B: 3, Nq: 20, Nk: 20, H: 2, KV: 2, K: 16, mask: holes(3, 20) },
+  "grouped queries, causal and padded": { B: 3, Nq: 33, Nk: 33, H: 6, KV: 2, K: 8, causal: true, mask: holes(3, 33) },
+  "relative bias on a square grid": { B: 2, Nq: 197, Nk: 197, H: 3, KV: 3, K: 32, grid: [14, 14] },
+  "relative bias on an oblong grid, padded": { B: 2, Nq: 16, Nk: 16, H: 2, KV: 2, K: 5, grid: [3, 5], mask: holes(2, 16) },
+  "one query, one key": { B: 1, Nq: 1, Nk: 1, H: 1, KV: 1, K: 1 },
+  "a long page": { B: 1, Nq: 300, Nk: 3001, H: 2, KV: 1, K: 16, mask: Uint8Array.from({ length: 3001 }, (_, j) => (j % 11 === 0 ? 0 : 1)) },
+};
+
+describe("attention", () => {
+  for (const [name, shape] of Object.entries(problems)) {
+    it(`gives what f64 gives, forward and backward: ${name}`, async () => {
+      const p = problem(shape);
+      const truth = await backward(p, rounded), fast = await backward(p, single);
+      for (const key of Object.keys(truth)) {
+        const { error, text } = worst(fast[key], truth[key]);
+        assert.ok(error < 1e-5, `${key}: ${text}`);
+      }
+      assert.deepEqual(Object.keys(fast), Object.keys(truth));
+    });
+
+    it(`has the same bits on 1, 2, 3, 4 and 8 threads: ${name}`, async () => {
+      const p = problem(shape), one = await backward(p, single, { threads: 1 });
+      for (const threads of [2, 3, 4, 8]) {
+        const many = await backward(p, single, { threads });
+        for (const key of Object.keys(one)) assert.equal(firstDifference(many[key], one[key]), -1, `${key} on ${threads} threads`);
+      }
+    });
+  }
+
+  it("matches central differences of f64 in every operand", async () => {
+    const p = problem({ B: 2, Nq: 5, Nk: 5, H: 2, KV: 1, K: 3, grid: [2, 2], causal: true, mask: Uint8Array.of(1, 1, 0, 1, 1, 0, 1, 1, 1, 0) });
+    const gradients = await backward(p, rounded);
+    const loss = async () => (await forward(p, (o) => o)).y.reduce((sum, y, i) => sum + y * p.dy.data[i], 0);
+    for (const name of ["q", "k", "v", "dy", "table"] as const) p[name] = rounded(p[name]!);
+    for (const [operand, gradient] of [["q", "dq"], ["k", "dk"], ["v", "dv"], ["table", "dtable"]] as const) {
+      const data = p[operand]!.data, expected = new Float64Array(data.length);
+      for (let i = 0; i < data.length; i++) {
+        const kept = data[i], step = 1e-5;
+        data[i] = kept + step;
+        const above = await loss();
+        data[i] = kept - step;
+        expected[i] = (above - await loss()) / (2 * step);
+        data[i] = kept;
+      }
+      const { error, text } = worst(gradients[gradient], expected);
+      assert.ok(error < 1e-8, `${gradient}: ${text}`);
+    }
+  });
+
+  it("AT-1, AT-2: the first of three causal queries on two keys sees none: y = 0, lse = -infinity", async () => {
+    const ones = (n: number) => ({ shape: [1, n, 1], data: new Float32Array(n).fill(1) });
+    const v = { shape: [1, 2, 1], data: Float32Array.of(2, 4) };
+    const [y, lse] = await run("attention_forward", [ones(3), ones(2), v, undefined, undefined, { out: [1, 3, 1] }, { out: [1, 1, 3] }], [1, 1, 1, 0, 0, 1]);
+    assert.deepEqual([...y], [0, 2, 3]); // nothing; the first value; the mean of both, as both scores are 1
+    assert.equal(lse[0], -Infinity);
+    assert.ok(Math.abs(lse[1] - 1) < 1e-6 && Math.abs(lse[2] - (1 + Math.LN2)) < 1e-6, `lse ${lse[1]}, ${lse[2]}`);
+  });
+
+  it("gathers the bias as the table's rule says", async () => {
+    // Rule: patches (ri - rj + gh - 1)(2 gw - 1) + (ci - cj + gw - 1); class-patch T-3, patch-class T-2, class-class T-1.
+    const [gh, gw] = [2, 3], N = 1 + gh * gw, T = (2 * gh - 1) * (2 * gw - 1) + 3, table = noise([T, 1], 9).data;
+    const index = (i: number, j: number) => {
+      if (i === 0 || j === 0) return i === j ? T - 1 : i === 0 ? T - 3 : T - 2;
+      const [ri, ci, rj, cj] = [Math.floor((i - 1) / gw), (i - 1) % gw, Math.floor((j - 1) / gw), (j - 1) % gw];
+      return (ri - rj + gh - 1) * (2 * gw - 1) + (ci - cj + gw - 1);
+    };
+    // With q = 0 the scores are the bias; a one-hot v then shows one weight after the other.
+    const zero = { shape: [1, N, N], data: new Float32Array(N * N) };
+    const eye = { shape: [1, N, N], data: Float32Array.from({ length: N * N }, (_, at) => (at % N === Math.floor(at / N) ? 1 : 0)) };
+    const [y] = await run("attention_forward", [zero, zero, eye, undefined, single({ shape: [T, 1], data: table }), { out: [1, N, N] }, { out: [1, 1, N] }], [1, 1, 0, gh, gw, 1]);
+    const expected = new Float64Array(N * N);
+    for (let i = 0; i < N; i++) {
+      const weights = Array.from({ length: N }, (_, j) => Math.exp(table[index(i, j)])), total = weights.reduce((a, b) => a + b);
+      weights.forEach((weight, j) => (expected[i * N + j] = weight / total));
+    }
+    const { error, text } = worst(y, expected);
+    assert.ok(error < 1e-6, text);
+  });
+
+  it("refuses operands that do not fit, naming them", async () => {
+    const q = single(noise([1, 4, 6], 1)), k = single(noise([1, 4, 5], 2));
+    await assert.rejects(run("attention_forward", [q, k, k, undefined, undefined, { out: [1, 4, 6] }, { out: [1, 2, 4] }], [2, 2, 0, 0, 0, 1]),
+      { code: "ERR_DEVICE", message: /attention_forward: k expected f32 \(1, 4, 6\), got f32 \(1, 4, 5\)/ });
+  });
+});
