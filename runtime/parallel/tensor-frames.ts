@@ -1,13 +1,15 @@
-import type { DType } from "../tensor/tensor.ts";
+import { RuntimeError } from "../errors.ts";
+import { native } from "../native.ts";
+import { type DType, type Shape, Tensor, allocate, bytesPerElement, dtypes, sizeOf } from "../tensor/index.ts";
 import type { LaneName, LeaseId } from "./lanes.ts";
 
-/** A tensor as a message sees it: what it is and where its bytes are; never the bytes. */
+/** A tensor as a message sees it: what it is and where its bytes are; never the bytes. Plain data. */
 export interface TensorDescriptor {
   name: string;
   dtype: DType;
-  shape: number[];
+  shape: Shape;
   byteLength: number;
-  /** Counts the sends of one lane end, so that a descriptor used twice is noticed. */
+  /** Counts the sends of one lane end, so that logs and errors can tell two sends of one name apart. */
   generation: number;
   /** The node that made it. */
   producer: string;
@@ -18,4 +20,60 @@ export interface TensorDescriptor {
   slice?: { pid: number; fd: number; slabBytes: number; offset: number; lease: LeaseId };
   /** in-process: the ticket under which the tensor waits. */
   ticket?: number;
+}
+
+export const byteLengthOf = (dtype: DType, shape: Shape): number => sizeOf(shape) * bytesPerElement(dtype);
+
+export function describe(name: string, tensor: Tensor, from: { generation: number; producer: string; lane: LaneName }): TensorDescriptor {
+  if (tensor.disposed) throw new RuntimeError("ERR_HANDLE", `lane ${from.lane}: tensor "${name}" was freed before it was sent.`, { name });
+  return { name, dtype: tensor.dtype, shape: [...tensor.shape], byteLength: byteLengthOf(tensor.dtype, tensor.shape), ...from };
+}
+
+/**
+ * Makes the tensors that descriptors announce and lets `fill` bring their bytes; frees them again when one cannot be had.
+ * A descriptor comes from another process, so everything in it is checked before memory is allocated for it.
+ */
+export function materialiseAll(lane: LaneName, descriptors: readonly TensorDescriptor[], fill: (d: TensorDescriptor) => Tensor): Record<string, Tensor> {
+  const tensors: Record<string, Tensor> = {};
+  try {
+    for (const d of descriptors) {
+      check(lane, d, Object.hasOwn(tensors, d.name));
+      tensors[d.name] = fill(d);
+    }
+    return tensors;
+  } catch (error) {
+    for (const tensor of Object.values(tensors)) tensor.dispose();
+    throw error;
+  }
+}
+
+/** A tensor of the announced shape whose bytes `write` enqueues, given its handle. */
+export function receiveInto(d: TensorDescriptor, write: (handle: number) => void): Tensor {
+  const tensor = allocate(d.shape, d.dtype);
+  try {
+    if (d.byteLength > 0) write(tensor.handle);
+    return tensor;
+  } catch (error) {
+    tensor.dispose();
+    throw error;
+  }
+}
+
+/** The bytes of a tensor once its producers have run. */
+export async function bytesOf(tensor: Tensor): Promise<Uint8Array> {
+  return new Uint8Array(await native().read(tensor.handle));
+}
+
+function check(lane: LaneName, d: TensorDescriptor, twice: boolean): void {
+  const wrong = d.lane !== lane ? `it travels by lane "${d.lane}"`
+    : twice ? "its name comes twice"
+    : !dtypes.includes(d.dtype) ? `dtype "${d.dtype}" is unknown`
+    : d.byteLength !== byteLengthOf(d.dtype, d.shape) ? `${d.byteLength} bytes are announced, ${d.dtype}(${d.shape.join(", ")}) has ${byteLengthOf(d.dtype, d.shape)}`
+    : undefined;
+  if (wrong) throw laneError(lane, d, wrong);
+}
+
+export function laneError(lane: LaneName, d: TensorDescriptor, wrong: string, cause?: unknown): RuntimeError {
+  return new RuntimeError("ERR_LANE", `lane ${lane}: tensor "${d.name}" from ${d.producer}: ${wrong}.`,
+    { lane, name: d.name, producer: d.producer, generation: d.generation }, cause === undefined ? undefined : { cause });
 }
