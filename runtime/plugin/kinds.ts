@@ -125,6 +125,10 @@ export interface DataLoader {
   /** Held-out pages, masked with the fixed seed, for held-out losses. */
   evaluationBatches(o: { seed: number; batch: number; limit?: number }): Promise<HostBatch[]>;
   readonly tokenizer: Tokenizer;
+  /** A page to ask about, from a file: an image with its words beside it, or a PDF. The record carries its image. */
+  page?(path: string): Promise<PageRecord>;
+  /** What was left out of the data, and where it stood. */
+  faults?(): readonly { file: string; member?: string; problem: string }[];
   close(): Promise<void>;
   /** Things counted so far: pages skipped, answers cut short, ... */
   stats(): Record<string, number>;
@@ -168,6 +172,8 @@ export interface Evaluator {
 export interface OptimizerLike {
   step(parameter: Parameter, gradient: Tensor, o: { step: number; learningRate: number; gradScale: number }): void;
   state(parameter: Parameter): Record<string, Tensor>;
+  /** What `state` gave, from a checkpoint. */
+  load(parameter: Parameter, state: Record<string, ArrayLike<number>>): void;
   dispose(): void;
 }
 

@@ -1,0 +1,262 @@
+/**
+ * Pages from webdataset shards, as batches.
+ *
+ * L-1: `batch` is a pure function of (seed, step): order, masks and wordings come from Philox keyed by them and the draw's number.
+ * L-2: `counts` are those of the whole batch, the same however it is cut into microbatches.
+ * L-3: objective `joint` hides parts of a page (MLM, MIM, WPA); `answer` asks about it (prompt, decoder sequence, boxes).
+ * L-4: broken data is left out, counted in `stats()` and listed in `faults()`; what was cut to fit is counted.
+ */
+import { z } from "zod";
+import {
+  definePlugin, port, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type PageRecord, type Ports, type Question,
+  type Split, type Task, type Tokenizer,
+} from "../../runtime/index.ts";
+import { firstTextId } from "../../runtime/trainer/answer-grammar.ts";
+import { collateAnswer, collateJoint, type AnswerRow, type JointRow } from "./collate.ts";
+import { readCorpus, type Corpus, type CorpusPage } from "./corpus.ts";
+import { alignmentLabels, blockMask, corrupt, spanMask } from "./masking.ts";
+import { contiguous, EpochOrder, evaluationStep, site, stream } from "./order.ts";
+import { readPage } from "./page-file.ts";
+import { dataError } from "./page-record.ts";
+import { decodePixels } from "./pixels.ts";
+import { findShards, type Fault } from "./tar.ts";
+import { dialogueText, pageText, type DialogueText, type PageText } from "./tokens.ts";
+
+const patterns = z.union([z.string(), z.array(z.string()).nonempty()]).transform((value) => (typeof value === "string" ? [value] : value));
+
+const options = z.strictObject({
+  /** Files of the train pages; `*`, `?` and `{000..002}` are expanded. Relative to the recipe. */
+  shards: patterns,
+  held_out: patterns.optional(),
+  /** A `tokenizer.json`, or a tokenizer plugin. */
+  tokenizer: z.union([z.string(), z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) })]),
+  objective: z.enum(["joint", "answer"]).default("joint"),
+  task: z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) }).default({ use: "task/receipt-fields", options: {} }),
+  /** Side of the square the model sees, and of one patch, in pixels. */
+  image_size: z.int().positive().default(128),
+  patch_size: z.int().positive().default(16),
+  /** Longest sequences, in tokens, specials included. `max_answer` counts prompt and answer. */
+  max_text: z.int().min(8).default(320),
+  max_prompt: z.int().min(8).default(64),
+  max_answer: z.int().min(8).default(96),
+  /** Shares hidden in joint pre-training. */
+  mask_text: z.number().min(0).max(1).default(0.3),
+  mask_image: z.number().min(0).max(1).default(0.4),
+  /** false: answers are text alone. */
+  boxes: z.boolean().default(true),
+}).refine((o) => o.image_size % o.patch_size === 0, { message: "image_size must be a multiple of patch_size", path: ["image_size"] });
+
+type Options = z.output<typeof options>;
+
+export const shards = definePlugin({
+  kind: "data-loader", name: "shards", version: "1.0.0",
+  about: "Pages from webdataset tars, masked for joint pre-training or asked for fine-tuning.",
+  options,
+  ports: portsOf,
+  counts: (o) => (o.objective === "joint" ? ["mlm_tokens", "mim_patches", "wpa_tokens"] : ["answer_text_tokens", "answer_loc_tokens", "boxes"]),
+  maxDims: (o) => ({ T: o.max_text, Q: o.max_prompt, A: o.max_answer, P: (o.image_size / o.patch_size) ** 2 }),
+  create(o, host) {
+    const tokenizer = typeof o.tokenizer === "string"
+      ? host.build<Tokenizer>("tokenizer/byte-bpe", { file: o.tokenizer }, "tokenizer")
+      : host.build<Tokenizer>(o.tokenizer.use, o.tokenizer.options, "tokenizer");
+    const task = host.build<Task>(o.task.use, o.task.options, "task");
+    return new ShardLoader(o, tokenizer, task, (path) => host.resolvePath(path));
+  },
+});
+
+function portsOf(o: Options): Ports {
+  const S = o.image_size, P = (S / o.patch_size) ** 2;
+  const floats = (dims: (string | number)[]) => port(dims, { gradient: false });
+  const ids = (...dims: string[]) => port(dims, { dtype: "i32" });
+  const mask = (...dims: (string | number)[]) => port(dims, { dtype: "u8" });
+  const page = {
+    pixels: floats(["B", 3, S, S]), patch_mask: mask("B", P),
+    text_ids: ids("B", "T"), text_mask: mask("B", "T"), text_boxes: floats(["B", "T", 4]), has_box: mask("B", "T"),
+  };
+  const out = o.objective === "joint"
+    ? { ...page, mlm_labels: ids("B", "T"), wpa_labels: ids("B", "T"), mlm_index: ids("Nm"), mlm_targets: ids("Nm"), mim_index: ids("Np") }
+    : {
+      ...page, prompt_ids: ids("B", "Q"), prompt_mask: mask("B", "Q"), dec_ids: ids("B", "A"), dec_mask: mask("B", "A"), dec_labels: ids("B", "A"),
+      dec_index: ids("Na"), dec_targets: ids("Na"), box_targets: floats(["K", 4]), box_index: ids("K"),
+    };
+  return { in: {}, out };
+}
+
+/** A page with its text as tokens, and its questions: one entry per field, its wordings in the task's order. */
+interface ReadyPage extends CorpusPage { text: PageText; questions: { wordings: Question[]; dialogues: DialogueText[] }[] }
+
+class ShardLoader implements DataLoader {
+  readonly tokenizer: Tokenizer;
+  readonly #options: Options;
+  readonly #task: Task;
+  readonly #resolve: (path: string) => string;
+  #pages: Partial<Record<Split, ReadyPage[]>> = {};
+  #order: EpochOrder | undefined;
+  /** Answer mode: (page, question) of the train pages, in order. */
+  #asked: { page: ReadyPage; question: ReadyPage["questions"][number] }[] = [];
+  #faults: Fault[] = [];
+  #stats: Record<string, number> = {};
+
+  constructor(o: Options, tokenizer: Tokenizer, task: Task, resolve: (path: string) => string) {
+    this.#options = o;
+    this.tokenizer = tokenizer;
+    this.#task = task;
+    this.#resolve = resolve;
+  }
+
+  /** Reads and decodes everything; a second call does nothing. Throws ERR_DATA when no page is left. */
+  async open(): Promise<void> {
+    if (this.#pages.train) return;
+    this.#stats = { train_pages: 0, held_out_pages: 0, skipped_samples: 0, faults: 0, clamped_boxes: 0, pages_without_words: 0, cut_pages: 0, cut_prompts: 0, cut_answers: 0 };
+    const train = this.#ready(await readCorpus(findShards(this.#options.shards.map(this.#resolve)), this.#options.image_size));
+    const heldOut = this.#options.held_out ? this.#ready(await readCorpus(findShards(this.#options.held_out.map(this.#resolve)), this.#options.image_size)) : [];
+    this.#asked = train.flatMap((page) => page.questions.map((question) => ({ page, question })));
+    if (this.#options.objective === "answer" && this.#asked.length === 0) {
+      throw dataError({ file: this.#options.shards.join(", ") }, `none of ${train.length} pages has a question for ${this.#options.task.use}`, "Choose another task, or shards whose records carry what it asks for.");
+    }
+    this.#order = new EpochOrder(this.#options.objective === "joint" ? train.length : this.#asked.length);
+    Object.assign(this.#stats, { train_pages: train.length, held_out_pages: heldOut.length, faults: this.#faults.length });
+    this.#pages = { train, "held-out": heldOut };
+  }
+
+  async batch({ step, seed, batch, microbatches }: { step: number; seed: number; batch: number; microbatches: number }): Promise<HostBatch> {
+    await this.open();
+    const draws = Array.from({ length: batch }, (_, i) => step * batch + i);
+    const parts = contiguous(batch, microbatches);
+    if (this.#options.objective === "joint") {
+      const pages = this.#pages.train!;
+      const rows = draws.map((draw) => this.#jointRow(pages[this.#order!.item(seed, draw)], { seed, step, sample: draw }));
+      return hostBatch(step, parts.map(([from, to]) => collateJoint(rows.slice(from, to), this.#shape())));
+    }
+    const rows = draws.map((draw) => {
+      const { page, question } = this.#asked[this.#order!.item(seed, draw)];
+      const wording = stream({ seed, step, sample: draw, site: site.wording }).randint(0, question.wordings.length - 1);
+      return answerRow(page, question.dialogues[wording], draw);
+    });
+    return hostBatch(step, parts.map(([from, to]) => collateAnswer(rows.slice(from, to), this.#shape())));
+  }
+
+  /** One example per page and field, in the field's first wording. */
+  async examples(split: Split): Promise<Example[]> {
+    await this.open();
+    return this.#pages[split]!.flatMap((page) => page.questions.map(({ wordings: [{ prompt, answer, boxes, field }] }) => ({
+      key: field === undefined ? page.key : `${page.key}#${field}`, page: page.page, imageBytes: page.image, prompt, answer, boxes,
+    })));
+  }
+
+  /** The ports of objective `answer`, `dec_ids` being `<bos> prompt <ans>`; no labels, no boxes. */
+  async encode(examples: Example[]): Promise<HostMicrobatch> {
+    const rows = await Promise.all(examples.map(async (example, i): Promise<AnswerRow> => {
+      const image = example.imageBytes ?? example.page.image ?? (example.imagePath ? (await readPage(example.imagePath)).image : undefined);
+      if (!image) throw dataError({ file: example.key }, "the example has no image", "Give imageBytes, imagePath or page.image.");
+      return {
+        key: example.key, sampleId: i, rgb: await decodePixels(image, this.#options.image_size, { file: example.imagePath ?? example.key }),
+        text: pageText(example.page, this.tokenizer, this.#options.max_text),
+        dialogue: dialogueText({ prompt: example.prompt }, this.tokenizer, this.#limits()),
+      };
+    }));
+    return collateAnswer(rows, this.#shape()).microbatch;
+  }
+
+  /** Each batch is one microbatch with its own counts. `limit` counts pages (joint) or questions (answer). */
+  async evaluationBatches({ seed, batch, limit = Infinity }: { seed: number; batch: number; limit?: number }): Promise<HostBatch[]> {
+    await this.open();
+    const pages = this.#pages["held-out"]!;
+    const collated = this.#options.objective === "joint"
+      ? chunks(pages.slice(0, limit).map((page, i) => this.#jointRow(page, { seed, step: evaluationStep, sample: i })), batch).map((rows) => collateJoint(rows, this.#shape()))
+      : chunks(pages.flatMap((page) => page.questions.map(({ dialogues }) => ({ page, dialogue: dialogues[0] }))).slice(0, limit)
+        .map(({ page, dialogue }, i) => answerRow(page, dialogue, i)), batch).map((rows) => collateAnswer(rows, this.#shape()));
+    return collated.map((part, step) => hostBatch(step, [part]));
+  }
+
+  /** A page to ask about: an image with `<stem>.json` beside it, or a PDF (`file.pdf#page=2`). */
+  async page(path: string): Promise<PageRecord & { image: Uint8Array }> {
+    return readPage(path);
+  }
+
+  /** What was left out of the shards, and where it stood. */
+  faults(): readonly Fault[] {
+    return this.#faults;
+  }
+
+  stats(): Record<string, number> {
+    return { ...this.#stats };
+  }
+
+  async close(): Promise<void> {
+    this.#pages = {};
+    this.#asked = [];
+    this.#order = undefined;
+    this.#faults = [];
+  }
+
+  #ready(corpus: Corpus): ReadyPage[] {
+    const { max_text, boxes } = this.#options;
+    this.#faults.push(...corpus.faults);
+    this.#count("skipped_samples", corpus.skipped);
+    this.#count("clamped_boxes", corpus.clamped);
+    return corpus.pages.map((page) => {
+      const text = pageText(page.page, this.tokenizer, max_text);
+      this.#count("cut_pages", Number(text.cut));
+      this.#count("pages_without_words", Number(page.page.words.length === 0));
+      // Wordings of one field are one question: drawn as one, evaluated as one.
+      const byField = new Map<string, Question[]>();
+      for (const question of this.#task.questions(page.page)) {
+        const field = question.field ?? question.prompt;
+        byField.set(field, [...(byField.get(field) ?? []), boxes ? question : { ...question, boxes: [] }]);
+      }
+      const questions = [...byField.values()].map((wordings) => {
+        const dialogues = wordings.map((question) => dialogueText(question, this.tokenizer, this.#limits()));
+        this.#count("cut_prompts", Number(dialogues[0].promptCut));
+        this.#count("cut_answers", Number(dialogues[0].answerCut));
+        return { wordings, dialogues };
+      });
+      return { ...page, text, questions };
+    });
+  }
+
+  #jointRow(page: ReadyPage, key: { seed: number; step: number; sample: number }): JointRow {
+    const { mask_text, mask_image, image_size, patch_size } = this.#options;
+    const { tokenizer } = this;
+    const draw = (purpose: number) => stream({ ...key, site: purpose });
+    const grid = image_size / patch_size, cells = grid * grid;
+    const hidden = spanMask(draw(site.spans), page.text.boxes.map((box) => box !== undefined), { share: mask_text });
+    const patchMask = blockMask(draw(site.blocks), {
+      rows: grid, columns: grid, count: Math.floor(mask_image * cells + 0.5), smallestBlock: Math.max(4, Math.floor(0.08 * cells + 0.5)),
+    });
+    return {
+      key: page.key, sampleId: key.sample, rgb: page.rgb, text: page.text, hidden, patchMask,
+      ids: corrupt(draw(site.tokens), page.text.ids, hidden, { maskId: tokenizer.special.mask, firstId: firstTextId(tokenizer), vocabulary: tokenizer.vocabulary }),
+      alignment: alignmentLabels({ boxes: page.text.boxes, textMask: hidden, patchMask, grid }),
+    };
+  }
+
+  #shape() {
+    const { image_size, patch_size } = this.#options;
+    const { special, locationBase } = this.tokenizer;
+    const firstText = firstTextId(this.tokenizer);
+    return { side: image_size, grid: image_size / patch_size, padId: special.pad, isLocation: (id: number) => id >= locationBase && id < firstText };
+  }
+
+  #limits() {
+    return { prompt: this.#options.max_prompt, answer: this.#options.max_answer };
+  }
+
+  #count(name: string, by: number): void {
+    this.#stats[name] = (this.#stats[name] ?? 0) + by;
+  }
+}
+
+function answerRow(page: ReadyPage, dialogue: DialogueText, sampleId: number): AnswerRow {
+  return { key: page.key, sampleId, rgb: page.rgb, text: page.text, dialogue };
+}
+
+function hostBatch(step: number, parts: { microbatch: HostMicrobatch; counts: Record<string, number> }[]): HostBatch {
+  const counts: Record<string, number> = {};
+  for (const part of parts) for (const [name, count] of Object.entries(part.counts)) counts[name] = (counts[name] ?? 0) + count;
+  return { step, counts, microbatches: parts.map((part) => part.microbatch) };
+}
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
