@@ -1,0 +1,80 @@
+#include "dropout.h"
+
+#include <cmath>
+#include <stdexcept>
+
+#include "arguments.h"
+#include "philox.h"
+#include "tiles.h"
+
+/// n words of a stream, from block `first_block` on; `words` has room for n rounded up to a multiple of 4.
+OCTAVO_CLONES static void draw(uint32_t* words, int64_t n, uint64_t key, uint64_t stream, int64_t first_block) {
+  const int64_t blocks = tile_count(n, 4);
+#pragma omp simd
+  for (int64_t b = 0; b < blocks; ++b) {
+    const PhiloxWords four = philox(key, stream, static_cast<uint64_t>(first_block + b));
+    words[4 * b] = four[0], words[4 * b + 1] = four[1], words[4 * b + 2] = four[2], words[4 * b + 3] = four[3];
+  }
+}
+
+OCTAVO_CLONES static void keep_tile(const float* x, const uint32_t* words, float* y, int64_t n, uint32_t threshold, float factor) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float scaled = x[i] * factor;
+    y[i] = words[i] >= threshold ? scaled : 0.0f;
+  }
+}
+
+/// body(first element, count, words) over [0, n) in pieces of at most kPiece words.
+constexpr int64_t kPiece = 4096;
+template <class F> static void each_piece(int64_t n, uint64_t key, uint64_t stream, F body) {
+  uint32_t words[kPiece];
+  for (int64_t begin = 0; begin < n; begin += kPiece) {
+    const int64_t count = std::min(kPiece, n - begin);
+    draw(words, count, key, stream, begin / 4);
+    body(begin, count, words);
+  }
+}
+
+void dropout(const float* x, const int32_t* sample_ids, float* y, int64_t batch, int64_t sample_elements, const DropoutSite& site, int threads) {
+  const auto threshold = static_cast<uint32_t>(std::ceil(site.p * 0x1p32));  // word / 2^32 >= p, on whole numbers
+  const float factor = static_cast<float>(1 / (1 - site.p));
+  row_tiles(batch, sample_elements, threads, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      const int64_t at = b * sample_elements;
+      each_piece(sample_elements, site.key(), site.stream(sample_ids[b]), [&](int64_t begin, int64_t count, const uint32_t* words) {
+        keep_tile(x + at + begin, words, y + at + begin, count, threshold, factor);
+      });
+    }
+  });
+}
+
+void philox_uniform(float* y, int64_t n, uint64_t key, uint64_t stream) {
+  each_piece(n, key, stream, [&](int64_t begin, int64_t count, const uint32_t* words) {
+    for (int64_t i = 0; i < count; ++i) y[begin + i] = std::min(static_cast<float>(words[i]) * 0x1p-32f, 0x1.fffffep-1f);
+  });
+}
+
+static uint64_t word(const Arguments& a, int scalar) { return static_cast<uint64_t>(a.whole(scalar, 0, 0xFFFFFFFF)); }
+
+OCTAVO_KERNEL(dropout) {
+  const Arguments a(call, "dropout", {"x", "sampleIds", "y"}, {"p", "seedLo", "seedHi", "step", "site"});
+  a.floating(0), a.dtype(1, DType::i32), a.like(2, 0);
+  const int64_t batch = a[0].rank == 0 ? 1 : a[0].dim[0], sample_elements = batch ? a[0].numel / batch : 0;
+  a.count(1, batch, "(B)");
+  if (!(a.scalar(0) >= 0 && a.scalar(0) <= 1 - 0x1p-32))
+    throw std::invalid_argument(format("dropout: p expected within [0, 1 - 2^-32], got %g", a.scalar(0)));
+  const DropoutSite site{a.scalar(0), word(a, 2) << 32 | word(a, 1), static_cast<uint64_t>(a.whole(3, 0, int64_t{1} << 53)),
+                         static_cast<uint32_t>(word(a, 4))};
+  const auto* ids = a.data<const int32_t>(1);
+  a.run([&]<class T>(T) { dropout_reference(a.data<const T>(0), ids, a.data<T>(2), batch, sample_elements, site); },
+        [&] { dropout(a.data<const float>(0), ids, a.data<float>(2), batch, sample_elements, site, a.threads()); });
+}
+
+OCTAVO_KERNEL(philox_uniform) {
+  const Arguments a(call, "philox_uniform", {"y"}, {"seedLo", "seedHi", "streamLo", "streamHi"});
+  a.floating(0);
+  const uint64_t key = word(a, 1) << 32 | word(a, 0), stream = word(a, 3) << 32 | word(a, 2);
+  a.run([&]<class T>(T) { philox_uniform_reference(a.data<T>(0), a[0].numel, key, stream); },
+        [&] { philox_uniform(a.data<float>(0), a[0].numel, key, stream); });
+}
