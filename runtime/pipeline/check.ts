@@ -21,7 +21,7 @@ import { buildGraph } from "./graph.ts";
 import type { Plan } from "./plan.ts";
 import { buildPlan } from "./plan.ts";
 import type { PluginUse, Recipe } from "./recipe.ts";
-import { locateIn } from "./recipe.ts";
+import { locateIn, readRecipe, readText, unreadableUse } from "./recipe.ts";
 import type { Schedule } from "./schedule.ts";
 import { fromCsv, scheduleAuthors } from "./schedule.ts";
 import type { Simulation } from "./simulate.ts";
@@ -44,12 +44,23 @@ export interface CheckResult {
   optimizer: Chosen;
   evaluator?: Chosen;
   trackers: Chosen[];
+  /** What the components were built with. */
+  host: PluginHost;
   /** Not wrong, but probably not meant. */
   warnings: string[];
 }
 
-export async function checkRecipe(recipe: Recipe, registry: Registry): Promise<CheckResult> {
+/** Reads and checks in one go: mistakes of form and mistakes of meaning are shown together. */
+export async function checkFile(path: string, registry: Registry, overrides: readonly string[] = []): Promise<CheckResult> {
+  const { recipe, problems } = readRecipe(readText(path), path, overrides);
+  if (recipe === undefined) throw new RecipeError(path, problems);
+  return checkRecipe(recipe, registry, problems);
+}
+
+/** `found`: mistakes of form that are already known; they are thrown together with those found here. */
+export async function checkRecipe(recipe: Recipe, registry: Registry, found: readonly RecipeProblem[] = []): Promise<CheckResult> {
   const check = new Check(recipe, registry);
+  check.problems.push(...found);
   const names = Object.keys(recipe.components);
   const nodes: GraphNode[] = [];
   for (const name of names) {
@@ -74,7 +85,7 @@ export async function checkRecipe(recipe: Recipe, registry: Registry): Promise<C
     recipe, graph, plan, ...scheduled,
     objectives: graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name),
     loader: graph.nodes.find((n) => n.kind === "data-loader")!.name,
-    optimizer: optimizer!, evaluator, trackers: trackers as Chosen[],
+    optimizer: optimizer!, evaluator, trackers: trackers as Chosen[], host: check.host,
     warnings: unused(graph),
   };
 }
@@ -84,11 +95,11 @@ class Check {
   /** What plugins threw. */
   readonly causes: unknown[] = [];
   readonly locate;
-  readonly #host: PluginHost;
+  readonly host: PluginHost;
 
   constructor(readonly recipe: Recipe, readonly registry: Registry) {
     this.locate = locateIn(recipe);
-    this.#host = createHost(registry, { folder: recipe.folder, seed: recipe.seed });
+    this.host = createHost(registry, { folder: recipe.folder, seed: recipe.seed });
   }
 
   async component(name: string): Promise<GraphNode | undefined> {
@@ -103,7 +114,7 @@ class Check {
     }
     return this.#try(chosen, path, () => {
       const ports = plugin.ports(options);
-      const component = plugin.create(options, this.#host);
+      const component = plugin.create(options, this.host);
       const tensor = plugin.kind === "data-loader" ? undefined : (component as TensorComponent);
       const parameters = tensor?.parameters() ?? {};
       const frozen = tensor?.frozen ?? false;
@@ -117,7 +128,7 @@ class Check {
     const chosen = await this.#resolve(entry, kind, path);
     if (!chosen || !create) return chosen;
     return this.#try(chosen, path, () => {
-      chosen.plugin.create(chosen.options, this.#host);
+      chosen.plugin.create(chosen.options, this.host);
       return chosen;
     });
   }
@@ -154,6 +165,7 @@ class Check {
       }
       if (loaders.length === 1) this.#counts(node, loaders[0]);
     }
+    this.#scheduleName();
     if (from !== undefined && !existsSync(resolve(this.recipe.folder, from))) {
       this.#say(["train", "from"], { expected: "the folder of a checkpoint", found: `nothing at ${resolve(this.recipe.folder, from)}`, fix: "Check the path; relative paths start at the recipe." });
     }
@@ -184,7 +196,6 @@ class Check {
     const path = ["train", "schedule"];
     try {
       const schedule = this.#author(wanted, plan);
-      if (!schedule) return undefined;
       if (schedule.microbatches !== microbatches) {
         this.#say(path, { expected: `a schedule of ${microbatches} microbatches, as train.microbatches says`, found: `one of ${schedule.microbatches}`, fix: "Change one of them." });
         return undefined;
@@ -199,24 +210,24 @@ class Check {
     }
   }
 
-  #author(wanted: string, plan: Plan): Schedule | undefined {
+  #author(wanted: string, plan: Plan): Schedule {
     if (Object.hasOwn(scheduleAuthors, wanted)) return scheduleAuthors[wanted](plan.stages, plan.microbatches);
-    const path = ["train", "schedule"];
+    return fromCsv(readFileSync(resolve(this.recipe.folder, wanted), "utf8"), wanted);
+  }
+
+  #scheduleName(): void {
+    const { schedule } = this.recipe.train;
     const known = Object.keys(scheduleAuthors);
-    if (!wanted.endsWith(".csv")) {
-      const guess = nearest(wanted, known);
-      this.#say(path, { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${wanted}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
-      return undefined;
-    }
-    const file = resolve(this.recipe.folder, wanted);
-    if (existsSync(file)) return fromCsv(readFileSync(file, "utf8"), wanted);
-    this.#say(path, { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
-    return undefined;
+    if (known.includes(schedule)) return;
+    const file = resolve(this.recipe.folder, schedule);
+    const guess = nearest(schedule, known);
+    if (!schedule.endsWith(".csv")) this.#say(["train", "schedule"], { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${schedule}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
+    else if (!existsSync(file)) this.#say(["train", "schedule"], { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
   }
 
   /** The plugin of a `use` with its options, or problems. */
   async #resolve(entry: { use: string; options: Record<string, unknown> }, kind: Kind | undefined, path: Path): Promise<Chosen | undefined> {
-    const plugin = await this.#load(entry.use, kind, [...path, "use"]);
+    const plugin = entry.use === unreadableUse ? undefined : await this.#load(entry.use, kind, [...path, "use"]);
     if (!plugin) return undefined;
     for (const [inner, use] of usesIn(entry.options)) if (!await this.#load(use, undefined, [...path, "options", ...inner, "use"])) return undefined;
     const checked = checkOptions(plugin, entry.options, [...path, "options"], this.locate);

@@ -172,8 +172,10 @@ class Wires {
   }
 
   missing(node: GraphNode): void {
+    const known = Object.keys(node.ports.in);
+    const misspelt = Object.keys(node.inputs).filter((name) => !known.includes(name)).map((name) => nearest(name, known));
     for (const [name, port] of Object.entries(node.ports.in)) {
-      if (port.optional || Object.hasOwn(node.inputs, name)) continue;
+      if (port.optional || Object.hasOwn(node.inputs, name) || misspelt.includes(name)) continue;
       const path = ["components", node.name, "in"];
       const others = this.#candidates({ node, name, port });
       this.#say(path, {
@@ -192,14 +194,14 @@ class Wires {
     return fitting.length > 0 ? `${alternatives(fitting)} would fit.` : "";
   }
 
-  /** Outputs that this input could take, the ones of the same name first, at most three. */
+  /** Outputs that this input could take: where component or port bear its name, else any; at most three. */
   #candidates(to: Output): string[] {
     const fitting = this.input.nodes.filter((node) => node !== to.node).flatMap((node) => Object.entries(node.ports.out)
       .filter(([, port]) => port.dtype === to.port.dtype && port.dims.length === to.port.dims.length
         && port.dims.every((dim, i) => this.dimensions.fits(dim, to.port.dims[i])) && (to.port.gradient || !givesGradient(node, port)))
-      .map(([name]) => ({ text: `${node.name}.${name}`, same: name === to.name })));
-    const same = fitting.filter((f) => f.same);
-    return (same.length > 0 ? same : fitting).slice(0, 3).map((f) => f.text);
+      .map(([name]) => ({ text: `${node.name}.${name}`, score: (node.name === to.name ? 2 : 0) + (name === to.name ? 1 : 0) })));
+    const named = fitting.filter((f) => f.score > 0).sort((a, b) => b.score - a.score);
+    return (named.length > 0 ? named : fitting).slice(0, 3).map((f) => f.text);
   }
 
   #say(path: readonly string[], said: { expected: string; found: string; fix: string }, part: "key" | "value" = "value"): void {

@@ -117,7 +117,8 @@ function membership(stages: Readonly<Record<string, readonly string[]>>, { names
     });
   }
   for (const name of names.filter((n) => !seen.has(n))) {
-    const neighbour = graph.edges.filter((e) => e.to[0] === name).map((e) => seen.get(e.from[0])?.stage).findLast((s) => s !== undefined);
+    const loaders = graph.nodes.filter((node) => node.kind === "data-loader").map((node) => node.name);
+    const neighbour = graph.edges.filter((e) => e.to[0] === name && !loaders.includes(e.from[0])).map((e) => seen.get(e.from[0])?.stage).findLast((s) => s !== undefined);
     problems.push(problem(locate(["stages"], "key"), "stages", {
       expected: "every component in one stage", found: `none for "${name}"`,
       fix: neighbour ? `Add it to one, for example ${neighbour}: [${[...stages[neighbour], name].join(", ")}].` : `Add a line "${name}: [${name}]".`,

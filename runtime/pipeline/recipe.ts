@@ -37,8 +37,8 @@ const train = z.strictObject({
   clip: z.number().min(0).default(1),
   /** Threads per process; auto shares the cores of the host out. */
   threads: z.union([z.literal("auto"), z.int().min(1)]).default("auto"),
-  optimizer: plugin.default({ use: "optimizer/adamw", options: {} }),
-  checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).default({ keep: 2 }),
+  optimizer: z.strictObject({ use: use.default("optimizer/adamw"), options: z.record(z.string(), z.unknown()).default({}) }).prefault({}),
+  checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).prefault({}),
   /** A checkpoint whose parameters are the starting point. */
   from: z.string().optional(),
 });
@@ -71,32 +71,79 @@ export interface Recipe extends Omit<z.output<typeof recipeSchema>, "name" | "ba
   source: RecipeSource;
 }
 
-/** Reads a recipe file. Throws RecipeError with every mistake of form; ERR_RECIPE too when the file cannot be read. */
+/** What could be understood of a recipe, and what is wrong with its form. Without YAML or a map there is no recipe. */
+export interface ReadRecipe { recipe: Recipe | undefined; problems: RecipeProblem[] }
+
+/** Reads a recipe file. Throws RecipeError with every mistake of form, also when the file cannot be read. */
 export function loadRecipe(path: string, overrides: readonly string[] = []): Recipe {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    throw new RecipeError(path, [problem({ file: path, line: 0, column: 0 }, "", {
-      expected: "a readable recipe", found: code === "ENOENT" ? "no such file" : `${code ?? String(cause)}`, fix: "Check the path.",
-    })], { cause });
-  }
-  return parseRecipe(text, path, overrides);
+  return sound(path, readRecipe(readText(path), path, overrides));
 }
 
 export function parseRecipe(text: string, file: string, overrides: readonly string[] = []): Recipe {
+  return sound(file, readRecipe(text, file, overrides));
+}
+
+function sound(file: string, { recipe, problems }: ReadRecipe): Recipe {
+  if (recipe === undefined || problems.length > 0) throw new RecipeError(file, problems);
+  return recipe;
+}
+
+export function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    throw new RecipeError(path, [problem({ file: path, line: 0, column: 0 }, "", {
+      expected: "a readable recipe", found: code === "ENOENT" ? "no such file" : code === "EISDIR" ? "a folder" : (code ?? String(cause)), fix: "Check the path.",
+    })], { cause });
+  }
+}
+
+/** Never throws for a mistake: what is wrong is left out of the recipe, so that the rest can be checked too. */
+export function readRecipe(text: string, file: string, overrides: readonly string[] = []): ReadRecipe {
   const read = readSource(text, file);
-  if (read.tree === undefined && read.problems.length > 0) throw new RecipeError(file, read.problems); // not YAML: nothing else to say
+  if (read.tree === undefined && read.problems.length > 0) return { recipe: undefined, problems: read.problems };
   const written = applyOverrides(read, overrides, recipeSchema);
   const parsed = recipeSchema.safeParse(written.tree);
-  if (!parsed.success) throw new RecipeError(file, [...written.problems, ...shapeProblems(parsed.error, written)]);
-  if (written.problems.length > 0) throw new RecipeError(file, written.problems);
-  const { base, name: named, ...rest } = parsed.data;
+  if (parsed.success) return { recipe: resolved(parsed.data, written, overrides), problems: written.problems };
+  const problems = [...written.problems, ...shapeProblems(parsed.error, written)];
+  const rest = recipeSchema.safeParse(withoutFaults(written.tree, parsed.error));
+  return { recipe: rest.success ? resolved(rest.data, written, overrides) : undefined, problems };
+}
+
+/** `use` of an entry that is too broken to be looked up; its mistake is already named. */
+export const unreadableUse = "?";
+
+function withoutFaults(tree: unknown, error: z.ZodError): unknown {
+  const copy = structuredClone(tree);
+  for (const issue of error.issues) {
+    for (const path of issue.code === "unrecognized_keys" ? issue.keys.map((key) => [...issue.path, key]) : [issue.path]) drop(copy, path as (string | number)[]);
+  }
+  return copy;
+}
+
+function drop(tree: unknown, path: (string | number)[]): void {
+  // half a list of stages or trackers would lead to mistakes that nobody made
+  const cut = path[0] === "stages" || path[0] === "trackers" || path[0] === "evaluate" ? path.slice(0, 1) : path;
+  let at = tree as Record<string | number, unknown>;
+  for (const step of cut.slice(0, -1)) {
+    at = at?.[step] as typeof at;
+    if (typeof at !== "object" || at === null) return;
+  }
+  const last = cut[cut.length - 1];
+  if (cut[0] === "components" && cut.length === 2) at[last] = { use: unreadableUse };
+  else if (cut[0] === "components" && cut.length === 3 && last === "use") at.use = unreadableUse;
+  else if (last !== undefined) delete at[last];
+}
+
+function resolved(data: z.output<typeof recipeSchema>, { source }: Written, overrides: readonly string[]): Recipe {
+  const { base, name: named, ...rest } = data;
+  const { file } = source;
+  const own = dirname(resolve(file));
   return {
-    ...rest, file, overrides: [...overrides], source: written.source,
+    ...rest, file, overrides: [...overrides], source,
     name: named ?? (basename(file, extname(file)).replace(/[^A-Za-z0-9_-]/g, "-").replace(/^[^A-Za-z]+/, "") || "recipe"),
-    folder: base === undefined ? dirname(resolve(file)) : resolve(dirname(resolve(file)), base),
+    folder: base === undefined ? own : resolve(own, base),
   };
 }
 
@@ -105,9 +152,15 @@ export const locateIn = (recipe: { source: RecipeSource }): Locate => (path, par
 
 /** The resolved recipe as YAML: what a run folder and a checkpoint keep. */
 export function formatRecipe(recipe: Recipe): string {
-  const { file: _file, folder, overrides, source: _source, name: named, ...rest } = recipe;
+  const { file: _file, folder, overrides, source: { removed }, name: named, components, ...rest } = recipe;
   const heading = overrides.length === 0 ? "" : overrides.map((o) => `# --set ${o.replaceAll("\n", " ")}\n`).join("");
-  return heading + stringify({ name: named, base: folder, ...rest }, { lineWidth: 140 });
+  return heading + stringify({ name: named, base: folder, components: withoutInputsFrom(removed, components), ...rest }, { lineWidth: 140 });
+}
+
+/** An input that a removed component fed stays open: what a check allowed holds when the resolved recipe is read again. */
+function withoutInputsFrom(removed: Readonly<Record<string, unknown>>, components: Recipe["components"]): Recipe["components"] {
+  return Object.fromEntries(Object.entries(components).map(([name, entry]) =>
+    [name, { ...entry, in: Object.fromEntries(Object.entries(entry.in).filter(([, from]) => !Object.hasOwn(removed, from.split(".")[0]))) }]));
 }
 
 function shapeProblems(error: z.ZodError, { tree, source }: Written): RecipeProblem[] {

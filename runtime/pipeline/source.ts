@@ -1,7 +1,7 @@
 /**
  * The written form of a recipe: YAML with the place of every key and value, and overrides laid over it.
  *
- * S-1: every syntax error and every repeated key is reported, with its line; a repeated key names both lines.
+ * S-1: the first syntax error is reported (the rest follow from it), and every repeated key, naming both lines; the first one holds.
  * S-2: an override may replace or remove what is written, or add what the recipe's own keys allow; a path that leads through
  *      something unknown is refused with the nearest spelling. `null` removes: the default holds again.
  * S-3: positions are plain data, so a recipe can travel between processes and still say where a mistake is.
@@ -49,9 +49,10 @@ export function readSource(text: string, file: string): Written {
   const lines = new LineCounter();
   const source: RecipeSource = { file, keys: {}, values: {}, set: {}, removed: {} };
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false });
-  const problems = document.errors.map((error) => {
+  const problems = document.errors.slice(0, 1).map((error) => {
     const at = lines.linePos(error.pos[0]);
-    return problem({ file, line: at.line, column: at.col }, "", { expected: "YAML", found: `that ${error.message}`, fix: syntaxFix(error.code) });
+    const message = error.message.charAt(0).toLowerCase() + error.message.slice(1).replace(/\.$/, "");
+    return problem({ file, line: at.line, column: at.col }, "", { expected: "YAML", found: `that ${message}`, fix: syntaxFix(error.code) });
   });
   if (problems.length > 0) return { tree: undefined, source, problems };
   const at = (node: Node | null | undefined): At | undefined => {
@@ -73,7 +74,7 @@ function walk(node: unknown, path: Path, w: Walk): void {
 }
 
 function walkMap(map: YAMLMap, path: Path, w: Walk): void {
-  for (const pair of map.items as Pair<Node, Node | null>[]) {
+  map.items = (map.items as Pair<Node, Node | null>[]).filter((pair) => {
     const key = isScalar(pair.key) ? String(pair.key.value) : String(pair.key);
     const inner = [...path, key];
     const here = w.at(pair.key) ?? [1, 1];
@@ -82,11 +83,12 @@ function walkMap(map: YAMLMap, path: Path, w: Walk): void {
       w.problems.push(problem({ file: w.source.file, line: here[0], column: here[1] }, inner, {
         expected: `one ${kindOfKey(path)} of this name`, found: `"${key}" here and at line ${first[0]}`, fix: "Rename or remove one of them.",
       }));
-      continue;
+      return false;
     }
     w.source.keys[joined(inner)] = here;
     walk(pair.value, inner, w);
-  }
+    return true;
+  });
 }
 
 function kindOfKey(parent: Path): string {

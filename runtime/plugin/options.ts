@@ -104,9 +104,8 @@ function fixFor(issue: Issue, schema: z.ZodType | undefined, value: unknown): st
 function describeSchema(schema: z.ZodType): string {
   const inner = unwrap(schema);
   const def = inner.def as unknown as { type: string; options?: z.ZodType[]; element?: z.ZodType; items?: z.ZodType[] };
-  const bag = (inner._zod as unknown as { bag: Record<string, unknown> }).bag;
   switch (def.type) {
-    case "number": return number(bag);
+    case "number": return number(inner);
     case "string": return "a text";
     case "boolean": return "true or false";
     case "literal":
@@ -121,15 +120,16 @@ function describeSchema(schema: z.ZodType): string {
   }
 }
 
-function number(bag: Record<string, unknown>): string {
-  const parts: string[] = [];
-  const kind = bag.format === "safeint" || bag.format === "int32" || bag.format === "uint32" ? "an integer" : "a number";
-  if (typeof bag.exclusiveMinimum === "number") parts.push(`more than ${bag.exclusiveMinimum}`);
-  else if (typeof bag.minimum === "number" && bag.minimum > Number.MIN_SAFE_INTEGER) parts.push(`at least ${bag.minimum}`);
-  if (typeof bag.exclusiveMaximum === "number") parts.push(`less than ${bag.exclusiveMaximum}`);
-  else if (typeof bag.maximum === "number" && bag.maximum < Number.MAX_SAFE_INTEGER) parts.push(`at most ${bag.maximum}`);
-  if (typeof bag.multipleOf === "number") parts.push(`divisible by ${bag.multipleOf}`);
-  return parts.length === 0 ? kind : `${kind}, ${parts.join(" and ")}`;
+function number(schema: z.ZodType): string {
+  type Check = { check?: string; format?: string; value?: number; inclusive?: boolean };
+  const checks = [schema.def as Check, ...(schema.def.checks ?? []).map((check) => check._zod.def as Check)];
+  const bounds = checks.flatMap(({ check, value, inclusive }) => {
+    if (check === "greater_than") return [inclusive ? `at least ${value}` : `more than ${value}`];
+    if (check === "less_than") return [inclusive ? `at most ${value}` : `less than ${value}`];
+    return check === "multiple_of" ? [`divisible by ${value}`] : [];
+  });
+  const kind = checks.some(({ format }) => format?.endsWith("int") || format?.includes("int32")) ? "an integer" : "a number";
+  return bounds.length === 0 ? kind : `${kind}, ${bounds.join(" and ")}`;
 }
 
 const article = (noun: string): string => (/^[aeiou]/.test(noun) ? `an ${noun}` : `a ${noun}`);

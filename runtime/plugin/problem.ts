@@ -50,7 +50,7 @@ export function formatProblems(file: string, problems: readonly RecipeProblem[])
   return [`${file} has ${problems.length} problems:`, ...problems.map(formatProblem)].join("\n");
 }
 
-/** In the order in which a reader meets them; overrides last, in the order given. */
+/** In the order in which a reader meets them; overrides last. */
 function sortProblems(problems: readonly RecipeProblem[]): RecipeProblem[] {
   const rank = (p: RecipeProblem): number => (p.line > 0 ? p.line : Infinity);
   return [...problems].sort((a, b) => (rank(a) === rank(b) ? a.column - b.column : rank(a) - rank(b)) || 0);
