@@ -71,7 +71,7 @@ export class Philox {
 
 /** One block of ten rounds into `out`. All words are unsigned 32-bit numbers. */
 export function philoxBlock(key: readonly [number, number], c0: number, c1: number, c2: number, c3: number, out: Uint32Array): void {
-  let [k0, k1] = key;
+  let k0 = key[0], k1 = key[1];
   for (let round = 0; round < 10; round++) {
     const high0 = mulHigh(0xd2511f53, c0);
     const low0 = Math.imul(0xd2511f53, c0) >>> 0;

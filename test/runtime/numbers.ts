@@ -71,5 +71,5 @@ export function assertClose(got: ArrayLike<number | bigint>, expected: ArrayLike
     const error = Math.abs(Number(got[i]) - expected[i]);
     if (!(error <= worstError)) [worst, worstError] = [i, error];
   }
-  assert.ok(expected.length === 0 || worstError <= tolerance, `${what}: element ${worst} expected ${expected[worst]}, got ${got[worst]}, off by ${worstError} (tolerance ${tolerance})`);
+  assert.ok(expected.length === 0 || worstError <= tolerance, `${what}, element ${worst} is ${got[worst]} instead of ${expected[worst]}, off by ${worstError} (tolerance ${tolerance})`);
 }

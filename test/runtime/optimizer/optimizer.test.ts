@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { Parameter } from "../../../runtime/nn/index.ts";
+import { adamw, clipScale, globalNorm, sumSquares, warmupCosine } from "../../../runtime/optimizer/index.ts";
+import { type Tensor, fromArray, zeros } from "../../../runtime/tensor/index.ts";
+import { assertClose, code, noLeaks, randn, withScope } from "../numbers.ts";
+
+const f64 = (values: number[], shape = [values.length]): Tensor => fromArray(Float64Array.from(values), shape);
+
+function parameterOf(values: number[], shape: number[], name: string): Parameter {
+  const parameter = new Parameter(shape, { kind: "zeros" }, { decay: true });
+  parameter.name = name;
+  parameter.set(f64(values, shape));
+  return parameter;
+}
+
+describe("adamw", () => {
+  noLeaks();
+  const gradients = [[0.1, -0.2], [0.3, 0.1], [-0.2, 0.05]];
+  const options = { betas: [0.9, 0.98], weightDecay: 0.05 } as const;
+
+  it("moves parameters as the paper says: decay first, then the bias-corrected step", async () => {
+    // AdamW of a common framework, float64: lr 0.01, betas (0.9, 0.98), decay 0.05
+    const parameter = parameterOf([1, -0.5], [1, 2], "w"), optimizer = adamw(options);
+    for (const [i, values] of gradients.entries()) {
+      const gradient = f64(values, [1, 2]);
+      optimizer.step(parameter, gradient, { step: i + 1, learningRate: 0.01, gradScale: 1 });
+      gradient.dispose();
+      if (i === 0) assertClose(await parameter.value.read(), [0.989500001, -0.48975000], 1e-8);
+    }
+    assertClose(await parameter.value.read(), [0.9767987085, -0.4859724955], 1e-9);
+    optimizer.dispose();
+    parameter.release();
+  });
+
+  it("scales the gradient, and spares parameters that do not decay", async () => {
+    const run = async (factor: number, gradScale: number, decay: boolean) => {
+      const parameter = new Parameter([1, 2], { kind: "zeros" }, { decay }), optimizer = adamw({ ...options, eps: 1e-3 });
+      parameter.name = "w";
+      parameter.set(f64([1, -0.5], [1, 2]));
+      const gradient = f64(gradients[0].map((g) => g * factor), [1, 2]);
+      optimizer.step(parameter, gradient, { step: 1, learningRate: 0.01, gradScale });
+      const result = await parameter.value.read() as Float64Array;
+      [gradient, optimizer].forEach((owner) => owner.dispose());
+      parameter.release();
+      return result;
+    };
+    assertClose(await run(4, 0.25, true), await run(1, 1, true), 1e-15);
+    const [decayed, free] = [await run(1, 1, true), await run(1, 1, false)];
+    assertClose([decayed[0] - free[0], decayed[1] - free[1]], [-0.0005, 0.00025], 1e-12); // lr * decay * p
+  });
+
+  it("continues exactly from a saved state", async () => {
+    const parameter = parameterOf([1, -0.5], [1, 2], "w");
+    const step = async (optimizer: ReturnType<typeof adamw>, i: number) => {
+      const gradient = f64(gradients[i], [1, 2]);
+      optimizer.step(parameter, gradient, { step: i + 1, learningRate: 0.01, gradScale: 1 });
+      gradient.dispose();
+      return parameter.value.read();
+    };
+    const first = adamw(options);
+    const halfway = await step(first, 0);
+    const state = Object.fromEntries(await Promise.all(first.stateNames.map(async (name) => [name, await first.state(parameter)[name].read() as Float64Array])));
+    const never = await step(first, 1);
+    const second = adamw(options);
+    second.load(parameter, state);
+    parameter.value.write(halfway);
+    assert.deepEqual(await step(second, 1), never);
+    assert.throws(() => second.load(parameter, { m: [0, 0] }), code("ERR_CHECKPOINT", /optimizer state v of w is missing; found m/));
+    [first, second].forEach((optimizer) => optimizer.dispose());
+    parameter.release();
+  });
+
+  it("starts with a state of zeros and frees it", async () => {
+    const parameter = parameterOf([1], [1], "w"), optimizer = adamw();
+    assert.deepEqual(await optimizer.state(parameter).v.read(), new Float64Array(1));
+    optimizer.dispose();
+    parameter.release();
+  });
+});
+
+describe("warmupCosine", () => {
+  it("rises linearly, holds the peak for two steps, and falls to the final rate", () => {
+    // BEiT's cosine_scheduler: peak 1.5e-3, final 1e-5, 100 steps, 10 of them warm-up
+    const rate = warmupCosine({ peak: 1.5e-3, final: 1e-5, warmup: 10, total: 100 });
+    assertClose([0, 5, 9, 10, 55, 99].map(rate), [0, 8.3333333333e-4, 1.5e-3, 1.5e-3, 7.55e-4, 1.04538339e-5], 1e-12);
+  });
+  it("works without warm-up, with one step of it, and beyond its end", () => {
+    assert.equal(warmupCosine({ peak: 1, final: 0, warmup: 0, total: 10 })(0), 1);
+    assert.deepEqual([0, 1].map(warmupCosine({ peak: 1, final: 0, warmup: 1, total: 10 })), [0, 1]);
+    const rate = warmupCosine({ peak: 1, final: 0.1, warmup: 2, total: 10 });
+    assert.equal(rate(50), rate(9));
+    assert.equal(warmupCosine({ peak: 1, final: 0.1, warmup: 3, total: 3 })(2), 1);
+  });
+});
+
+describe("clipping", () => {
+  noLeaks();
+
+  it("adds squares in name order, so that the order of arrival does not change the bits", () => {
+    const squares: [string, number][] = [["b", 1e16], ["a", 1], ["d", 3], ["c", 2.5]];
+    const norm = globalNorm(squares);
+    assert.equal(norm, Math.sqrt(((1 + 1e16) + 2.5) + 3));
+    assert.equal(globalNorm([...squares].reverse()), norm);
+  });
+
+  it("scales to the limit only what is above it", () => {
+    assert.equal(clipScale(0.5, 1), 1);
+    assert.equal(clipScale(4, 1), 1 / (4 + 1e-6));
+  });
+
+  it("sums the squares of every gradient into one f64 tensor", () => withScope(async (scope) => {
+    const [a, b, into] = scope.enter(() => {
+      const a = randn([3, 5], { seed: 1, dtype: "f32" }), b = randn([7], { seed: 2, dtype: "f32" }), into = zeros([2], "f64");
+      sumSquares([a, b], into);
+      return [a, b, into];
+    });
+    const expected = await Promise.all([a, b].map(async (t) => (await t.read() as Float32Array).reduce((total, x) => total + x * x, 0)));
+    assertClose(await into.read(), expected, 1e-12);
+  }));
+});
