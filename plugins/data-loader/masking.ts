@@ -5,7 +5,7 @@
  * M-1: a block mask has exactly the wanted number of cells (Bao et al. 2021, BEiT, algorithm 1).
  * M-2: a span mask never touches what is not eligible and has exactly the wanted number of positions, unless tries run out.
  */
-import type { Philox } from "../../runtime/tensor/philox.ts";
+import type { Philox } from "../../runtime/index.ts";
 
 export interface BlockMaskOptions { rows: number; columns: number; count: number; smallestBlock: number; largestBlock?: number }
 

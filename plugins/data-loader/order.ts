@@ -4,7 +4,7 @@
  * O-1: a pure function of (seed, draw): layouts, resumed runs and study arms agree without talking.
  * O-2: every item is drawn exactly once per epoch.
  */
-import { Philox } from "../../runtime/tensor/philox.ts";
+import { Philox } from "../../runtime/index.ts";
 
 /** The purposes randomness is drawn for: the high half of the Philox stream, far from the model's dropout sites. */
 export const site = { order: 0xda7a0001, wording: 0xda7a0002, spans: 0xda7a0003, tokens: 0xda7a0004, blocks: 0xda7a0005 } as const;

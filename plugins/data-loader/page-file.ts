@@ -10,7 +10,7 @@ import { imageSize } from "./pixels.ts";
 import { readPdfPage } from "./pdf.ts";
 
 /** The record carries the encoded image. Throws ERR_DATA when the file, its words or its pixels cannot be read. */
-export async function readPage(path: string): Promise<PageRecord & { image: Uint8Array }> {
+export async function readPage(path: string, o: { words?: string } = {}): Promise<PageRecord & { image: Uint8Array }> {
   const [, file, number] = /^(.*?\.pdf)(?:#page=(\d+))?$/is.exec(path) ?? [];
   if (file !== undefined) {
     const page = await readPdfPage(await read({ file }), { file }, Math.max(0, Number(number ?? 1) - 1));
@@ -18,7 +18,7 @@ export async function readPage(path: string): Promise<PageRecord & { image: Uint
   }
   const image = await read({ file: path });
   const size = await imageSize(image, { file: path });
-  const words: Place = { file: `${path.slice(0, path.length - extname(path).length)}.json` };
+  const words: Place = { file: o.words ?? `${path.slice(0, path.length - extname(path).length)}.json` };
   const { page } = readRecord(await read(words, `The words of ${path} belong there, as {"words": [{"text", "box"}]}; {"words": []} asks about the pixels alone`), words, basename(path));
   return { ...page, origSize: size, image };
 }

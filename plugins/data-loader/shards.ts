@@ -8,10 +8,9 @@
  */
 import { z } from "zod";
 import {
-  definePlugin, port, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type PageRecord, type Ports, type Question,
+  definePlugin, firstTextId, port, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type PageRecord, type Ports, type Question,
   type Split, type Task, type Tokenizer,
 } from "../../runtime/index.ts";
-import { firstTextId } from "../../runtime/trainer/answer-grammar.ts";
 import { collateAnswer, collateJoint, type AnswerRow, type JointRow } from "./collate.ts";
 import { readCorpus, type Corpus, type CorpusPage } from "./corpus.ts";
 import { alignmentLabels, blockMask, corrupt, spanMask } from "./masking.ts";
@@ -169,9 +168,9 @@ class ShardLoader implements DataLoader {
     return collated.map((part, step) => hostBatch(step, [part]));
   }
 
-  /** A page to ask about: an image with `<stem>.json` beside it, or a PDF (`file.pdf#page=2`). */
-  async page(path: string): Promise<PageRecord & { image: Uint8Array }> {
-    return readPage(path);
+  /** A page to ask about: an image with `<stem>.json` (or the file `words`) beside it, or a PDF (`file.pdf#page=2`). */
+  async page(path: string, o: { words?: string } = {}): Promise<PageRecord & { image: Uint8Array }> {
+    return readPage(path, o);
   }
 
   /** What was left out of the shards, and where it stood. */

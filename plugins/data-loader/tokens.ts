@@ -1,6 +1,5 @@
 /** A page and a question as token ids. */
-import { renderAnswer } from "../../runtime/trainer/answer-grammar.ts";
-import type { Box, PageRecord, Tokenizer } from "../../runtime/index.ts";
+import { renderAnswer, type Box, type PageRecord, type Tokenizer } from "../../runtime/index.ts";
 import { toUnit } from "./frame.ts";
 
 export type UnitBox = readonly [x0: number, y0: number, x1: number, y1: number];

@@ -126,7 +126,7 @@ export interface DataLoader {
   evaluationBatches(o: { seed: number; batch: number; limit?: number }): Promise<HostBatch[]>;
   readonly tokenizer: Tokenizer;
   /** A page to ask about, from a file: an image with its words beside it, or a PDF. The record carries its image. */
-  page?(path: string): Promise<PageRecord>;
+  page?(path: string, o?: { words?: string }): Promise<PageRecord & { image: Uint8Array }>;
   /** What was left out of the data, and where it stood. */
   faults?(): readonly { file: string; member?: string; problem: string }[];
   close(): Promise<void>;
