@@ -6,8 +6,9 @@ process.on("uncaughtException", dieOf);
 process.on("unhandledRejection", dieOf);
 try {
   becomeChild();
-  await runWorker(readSpec());
-  process.exit(0); // sockets may still be open; the work is done and acknowledged
+  const spec = readSpec();
+  const { builtins } = await import("octavo/plugins");
+  await runWorker(spec, builtins);
 } catch (error) {
   dieOf(error);
 }

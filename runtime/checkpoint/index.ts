@@ -1,2 +1,3 @@
 export * from "./safetensors.ts";
 export * from "./manifest.ts";
+export * from "./shard.ts";

@@ -1,7 +1,7 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../errors.ts";
-import { reason } from "./safetensors.ts";
+import { reason, writeAll } from "./safetensors.ts";
 
 /**
  * A checkpoint is a folder `step-<n>` of safetensors shards and a `manifest.json`. The manifest is written last (temporary
@@ -83,7 +83,7 @@ export function readManifest(folder: string): Manifest {
 export function writeSynced(path: string, text: string): void {
   const file = openSync(path, "w");
   try {
-    writeSync(file, text);
+    writeAll(file, Buffer.from(text));
     fsyncSync(file);
   } finally {
     closeSync(file);

@@ -112,7 +112,7 @@ function readHeader(path: string, file: number): { entries: Map<string, Entry>; 
   return { entries, metadata, dataStart: 8 + headerBytes };
 }
 
-function writeAll(file: number, bytes: Uint8Array): void {
+export function writeAll(file: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.byteLength;) done += writeSync(file, bytes, done, Math.min(bytes.byteLength - done, 1 << 30));
 }
 

@@ -51,8 +51,7 @@ export function readSource(text: string, file: string): Written {
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: false, prettyErrors: false });
   const problems = document.errors.slice(0, 1).map((error) => {
     const at = lines.linePos(error.pos[0]);
-    const message = error.message.charAt(0).toLowerCase() + error.message.slice(1).replace(/\.$/, "");
-    return problem({ file, line: at.line, column: at.col }, "", { expected: "YAML", found: `that ${message}`, fix: syntaxFix(error.code) });
+    return problem({ file, line: at.line, column: at.col }, "", { expected: "YAML", found: `that ${sentence(error.message)}`, fix: syntaxFix(error.code) });
   });
   if (problems.length > 0) return { tree: undefined, source, problems };
   const at = (node: Node | null | undefined): At | undefined => {
@@ -97,6 +96,12 @@ function kindOfKey(parent: Path): string {
   return parent.at(-1) === "in" ? "input" : parent.at(-1) === "options" ? "option" : "key";
 }
 
+/** A message of the YAML package in the middle of a sentence, without the place, which is said before. */
+function sentence(message: string): string {
+  const [first] = message.split(/ at line \d|\n/);
+  return first.charAt(0).toLowerCase() + first.slice(1).replace(/\.$/, "");
+}
+
 function syntaxFix(code: string): string {
   switch (code) {
     case "TAB_AS_INDENT": return "Indent with spaces.";
@@ -131,7 +136,7 @@ function applyOne(tree: Record<string, unknown>, source: RecipeSource, override:
   try {
     value = parse(override.slice(cut + 1)) as unknown;
   } catch (error) {
-    return problem(place, path, { expected: "a YAML value after =", found: `that ${(error as Error).message.split("\n")[0]}`, fix: "Quote it." });
+    return problem(place, path, { expected: "a YAML value after =", found: `that ${sentence((error as Error).message)}`, fix: "Quote it." });
   }
   const parent = descend(tree, path, schema, place);
   if ("expected" in parent) return parent;

@@ -1,0 +1,84 @@
+import { join } from "node:path";
+import type { Parameters } from "../nn/index.ts";
+import type { OptimizerLike } from "../plugin/index.ts";
+import type { Tensor } from "../tensor/index.ts";
+import { RuntimeError } from "../errors.ts";
+import { type Manifest, type ShardEntry, readManifest } from "./manifest.ts";
+import { type SafetensorsFile, type StoredDType, type StoredTensor, openSafetensors, writeSafetensors } from "./safetensors.ts";
+
+const stored: Partial<Record<string, StoredDType>> = { f64: "F64", f32: "F32", i32: "I32", i64: "I64", u8: "U8", bool: "BOOL" };
+
+/** Separates a parameter's name from the optimizer's slot in the name of a stored state: `vision.norm.weight@m`. */
+const slotMark = "@";
+
+/**
+ * Writes what one process owns: `<shard>.safetensors` with its parameters and `<shard>.optimizer.safetensors` with what the
+ * optimizer remembers of them. Reads the device in stream order, so the bits are those after the last step queued.
+ */
+export async function saveShard(folder: string, shard: string, parameters: Parameters, optimizer?: OptimizerLike): Promise<ShardEntry[]> {
+  const weights = new Map<string, Tensor>();
+  const remembered = new Map<string, Tensor>();
+  for (const [name, parameter] of Object.entries(parameters)) {
+    weights.set(name, parameter.value);
+    if (optimizer && parameter.trainable) {
+      for (const [slot, tensor] of Object.entries(optimizer.state(parameter))) remembered.set(`${name}${slotMark}${slot}`, tensor);
+    }
+  }
+  return [
+    ...(await writeTensors(folder, `${shard}.safetensors`, weights, "parameter")),
+    ...(await writeTensors(folder, `${shard}.optimizer.safetensors`, remembered, "optimizer")),
+  ];
+}
+
+async function writeTensors(folder: string, file: string, tensors: ReadonlyMap<string, Tensor>, role: ShardEntry["role"]): Promise<ShardEntry[]> {
+  if (tensors.size === 0) return [];
+  const host = new Map<string, StoredTensor>();
+  for (const [name, tensor] of tensors) {
+    const dtype = stored[tensor.dtype];
+    if (!dtype) throw new RuntimeError("ERR_CHECKPOINT", `${name}: tensors of ${tensor.dtype} are not stored yet.`, { name, dtype: tensor.dtype });
+    const values = await tensor.read();
+    host.set(name, { dtype, shape: tensor.shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+  }
+  writeSafetensors(join(folder, file), host);
+  return [...host].map(([name, { dtype, shape }]) => ({ name, shape, dtype, file, role }));
+}
+
+/** Reads single tensors of a checkpoint by name, whatever processes wrote it. */
+export interface CheckpointReader {
+  readonly manifest: Manifest;
+  parameter(name: string): Float32Array | Float64Array | undefined;
+  /** What the optimizer remembered of a parameter, by slot; empty when nothing was stored. */
+  optimizerState(name: string): Record<string, Float32Array | Float64Array>;
+  close(): void;
+}
+
+export function openCheckpoint(folder: string): CheckpointReader {
+  const manifest = readManifest(folder);
+  const files = new Map<string, SafetensorsFile>();
+  const where = { parameter: new Map<string, ShardEntry>(), optimizer: new Map<string, ShardEntry>() };
+  for (const entry of manifest.tensors) where[entry.role].set(entry.name, entry);
+  const slots = new Map<string, string[]>();
+  for (const name of where.optimizer.keys()) {
+    const at = name.lastIndexOf(slotMark);
+    slots.set(name.slice(0, at), [...(slots.get(name.slice(0, at)) ?? []), name.slice(at + 1)]);
+  }
+  const read = (entry: ShardEntry): Float32Array | Float64Array => {
+    let file = files.get(entry.file);
+    if (!file) files.set(entry.file, (file = openSafetensors(join(folder, entry.file))));
+    const { dtype, shape, data } = file.read(entry.name);
+    if (dtype !== entry.dtype || shape.join() !== entry.shape.join()) {
+      throw new RuntimeError("ERR_CHECKPOINT", `${join(folder, entry.file)}: "${entry.name}" is ${dtype} (${shape.join(", ")}), the manifest says ${entry.dtype} (${entry.shape.join(", ")}).`, { name: entry.name });
+    }
+    const bytes = data.slice().buffer; // a fresh buffer: aligned for the typed array
+    return dtype === "F64" ? new Float64Array(bytes) : new Float32Array(bytes);
+  };
+  return {
+    manifest,
+    parameter: (name) => {
+      const entry = where.parameter.get(name);
+      return entry && read(entry);
+    },
+    optimizerState: (name) => Object.fromEntries((slots.get(name) ?? []).map((slot) => [slot, read(where.optimizer.get(`${name}${slotMark}${slot}`)!)])),
+    close: () => files.forEach((file) => file.close()),
+  };
+}

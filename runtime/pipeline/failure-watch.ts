@@ -1,0 +1,107 @@
+import type { ActorSystem } from "../actor/index.ts";
+import { RuntimeError, explain, toFailure } from "../errors.ts";
+import type { CheckResult } from "./check.ts";
+import type { WorkerExit, WorkerHandle } from "./launcher.ts";
+import { stageNode } from "./stage.ts";
+
+/** Codes of those who merely noticed that somebody else is gone. */
+const bystanderCodes = new Set(["ERR_DEAD", "ERR_UNREACHABLE", "ERR_ABORTED"]);
+
+/** How long a bystander's complaint waits for the death that caused it to be reported by the process's parent. */
+const evidenceMs = 3000;
+
+/**
+ * Watches the processes of a run and finds the first cause when something fails.
+ * A worker that died is the cause; those whose messages it left unanswered only waited.
+ */
+export class FailureWatch {
+  #step = -1;
+  #closing = false;
+  #handles: readonly WorkerHandle[] = [];
+  #fail!: (error: unknown) => void;
+  readonly #failed: Promise<never>;
+
+  constructor(private readonly checked: CheckResult) {
+    this.#failed = new Promise((_, reject) => (this.#fail = reject));
+    this.#failed.catch(() => undefined); // read through guard()
+  }
+
+  /** Reports what dies, and tells the message system at once so that nobody waits for the dead. */
+  processes(handles: readonly WorkerHandle[], peerDown: (node: string, reason: string) => void): void {
+    this.#handles = handles;
+    for (const handle of handles) {
+      void handle.exited.then((exit) => {
+        if (this.#closing) return;
+        this.#fail(this.#death(handle, exit));
+        peerDown(stageNode(handle.name), `process ${handle.pid} ${ending(exit)}`);
+      });
+    }
+  }
+
+  system(system: ActorSystem): void {
+    system.onFailure(({ address, failure }) => {
+      if (!this.#closing) this.#fail(new RuntimeError("ERR_RUN", `${address}: ${failure.message}`, { failure }));
+    });
+  }
+
+  at(step: number): void {
+    this.#step = step;
+  }
+
+  /** The error of one stage's answer, with the stage, its components and its process named. Bystanders' complaints stay what they are. */
+  blame(stageName: string, error: unknown): unknown {
+    if (error instanceof RuntimeError && bystanderCodes.has(error.code)) return error;
+    const handle = this.#handles.find(({ name }) => name === stageName);
+    const components = this.#components(stageName);
+    return new RuntimeError("ERR_RUN",
+      `The run failed ${this.#when()}: worker ${stageName} (components ${components.join(", ")}; process ${handle?.pid} on ${handle?.host}) reported: ${explain(error)}`,
+      { component: components[0], stage: stageName, process: handle?.pid, step: this.#step, failure: toFailure(error) }, { cause: error });
+  }
+
+  /** From now on processes may end. */
+  closing(): void {
+    this.#closing = true;
+  }
+
+  /** The result of `work`, or the first cause of the run's failure. */
+  async guard<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await Promise.race([work, this.#failed]);
+    } catch (error) {
+      if (!(error instanceof RuntimeError) || !bystanderCodes.has(error.code)) throw this.#named(error);
+      // Somebody's peer is gone: its parent is about to say how it ended.
+      const evidence = new Promise<undefined>((resolve) => setTimeout(resolve, evidenceMs, undefined).unref());
+      await Promise.race([this.#failed, evidence]);
+      throw this.#named(error);
+    }
+  }
+
+  #when(): string {
+    return this.#step < 0 ? "before the first step" : `at step ${this.#step}`;
+  }
+
+  #components(stageName: string): readonly string[] {
+    return this.checked.plan.stages.find((stage) => stage.name === stageName)?.components ?? [];
+  }
+
+  #death(handle: WorkerHandle, exit: WorkerExit): RuntimeError {
+    const components = this.#components(handle.name);
+    const waiting = this.checked.plan.stages.map((stage) => stage.name).filter((name) => name !== handle.name);
+    const said = exit.stderrTail.trim();
+    return new RuntimeError("ERR_RUN",
+      `The run failed ${this.#when()}: worker ${handle.name} (components ${components.join(", ")}; process ${handle.pid} on ${handle.host}) ${ending(exit)}.` +
+      `${said ? ` Its last words: ${said.split("\n").slice(-12).join("\n  ")}` : ""} The stages ${waiting.join(", ")} only waited for it.`,
+      { component: components[0], stage: handle.name, process: handle.pid, host: handle.host, step: this.#step, code: exit.code, signal: exit.signal });
+  }
+
+  #named(error: unknown): unknown {
+    if (error instanceof RuntimeError && error.code === "ERR_RUN") return error;
+    const failure = toFailure(error);
+    return new RuntimeError("ERR_RUN", `The run failed ${this.#when()}: ${explain(error)}`,
+      { step: this.#step, failure, processes: this.#handles.map(({ name, pid }) => ({ name, pid })) }, { cause: error });
+  }
+}
+
+function ending({ code, signal }: WorkerExit): string {
+  return signal ? `was killed by ${signal}` : `ended with exit code ${code}`;
+}

@@ -1,0 +1,8 @@
+export { type CheckResult, type Chosen, checkRecipe } from "./check.ts";
+export type { Edge, Graph, GraphNode } from "./graph.ts";
+export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.ts";
+export type { Plan, StageEdge, StagePlan } from "./plan.ts";
+export { type Recipe, formatRecipe, loadRecipe, parseRecipe } from "./recipe.ts";
+export { checkToJson, formatCheck } from "./report.ts";
+export type { StageStats } from "./stage.ts";
+export { runWorker } from "./worker.ts";

@@ -1,0 +1,109 @@
+import type { ForwardContext, HostMicrobatch, TensorComponent } from "../plugin/index.ts";
+import { Scope, type Tensor } from "../tensor/index.ts";
+import { type ComponentPass, forwardPass, lossSeed, sumInEdgeOrder } from "./component-pass.ts";
+import { upload } from "./feed.ts";
+import type { Edge, Graph, GraphNode } from "./graph.ts";
+
+/** Tensors that cross a border of processes, by `component.port` (forward) or by edge (backward). */
+export type Crossing = Record<string, Tensor>;
+
+export const outputKey = (component: string, port: string): string => `${component}.${port}`;
+export const edgeKey = (edge: Edge): string => `${outputKey(...edge.from)}>${outputKey(...edge.to)}`;
+
+/**
+ * One microbatch on its way through the components that live in this process: all of them when training in one process, the
+ * stage's share in a pipeline. Everything it makes belongs to its scope and is freed by `close`.
+ *
+ * MB-1: `backward` adds the gradients of one output in the order of the graph's edges, wherever their consumers ran.
+ * MB-2: inputs from elsewhere are adopted; what `forward` and `backward` return stays owned by the scope.
+ */
+export class MicrobatchPass {
+  readonly scope: Scope;
+  readonly #passes = new Map<string, ComponentPass>();
+  readonly #values = new Map<string, Tensor>();
+
+  constructor(private readonly graph: Graph, private readonly nodes: readonly GraphNode[], private readonly context: ForwardContext, label: string) {
+    this.scope = new Scope(label);
+  }
+
+  /** Runs the components in graph order. `received`: outputs of components elsewhere; `data`: what the loader gives, where it is here. */
+  forward(received: Crossing, data?: HostMicrobatch): void {
+    for (const [key, tensor] of Object.entries(received)) this.#values.set(key, this.scope.adopt(tensor));
+    this.scope.enter(() => {
+      for (const node of this.nodes) this.#runForward(node, data);
+    });
+  }
+
+  #runForward(node: GraphNode, data: HostMicrobatch | undefined): void {
+    let outputs: Readonly<Record<string, Tensor>>;
+    if (node.kind === "data-loader") {
+      if (!data) throw new Error(`microbatch: ${node.name} was given no data`);
+      outputs = upload(data);
+    } else {
+      const edges = this.graph.edges.filter((edge) => edge.to[0] === node.name);
+      const inputs = Object.fromEntries(edges.map((edge) => [edge.to[1], this.value(...edge.from)]));
+      const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
+      const pass = forwardPass(node.component as TensorComponent, inputs, wants, this.context);
+      this.#passes.set(node.name, pass);
+      outputs = pass.outputs;
+    }
+    for (const [port, tensor] of Object.entries(outputs)) this.#values.set(outputKey(node.name, port), tensor);
+  }
+
+  /** An output of `forward`, or a tensor that was received. */
+  value(component: string, port: string): Tensor {
+    const tensor = this.#values.get(outputKey(component, port));
+    if (!tensor) throw new Error(`microbatch: ${component}.${port} was not computed here`);
+    return tensor;
+  }
+
+  /** The scalars of the objectives here: `name` for the loss, `name.metric` for the rest; in graph order. */
+  scalars(): [name: string, tensor: Tensor][] {
+    return this.nodes.filter((node) => node.kind === "objective").flatMap((node) =>
+      Object.keys(node.ports.out).map((port): [string, Tensor] => [port === "loss" ? node.name : `${node.name}.${port}`, this.value(node.name, port)]));
+  }
+
+  /**
+   * Walks back. `received`: gradients of edges whose consumer is elsewhere, by edge; an edge may be missing when no gradient
+   * reached it. Returns the gradients of the parameters here, and of the edges whose producer is elsewhere.
+   */
+  backward(received: Crossing): { parameters: Map<string, Tensor>; crossing: Crossing } {
+    const gradients = new Map(Object.entries(received).map(([key, tensor]) => [key, this.scope.adopt(tensor)]));
+    const parameters = new Map<string, Tensor>();
+    const crossing: Crossing = {};
+    const here = new Set(this.nodes.map((node) => node.name));
+    this.scope.enter(() => {
+      for (const node of this.nodes.toReversed()) {
+        const pass = this.#passes.get(node.name);
+        if (!pass || node.frozen) continue;
+        const seeds = this.#outputGradients(node, gradients);
+        if (Object.keys(seeds).length === 0) continue;
+        const found = pass.backward(seeds);
+        for (const [name, gradient] of found.parameters) parameters.set(name, gradient);
+        for (const edge of this.graph.edges.filter((edge) => edge.to[0] === node.name && edge.gradient)) {
+          const gradient = found.inputs[edge.to[1]];
+          if (!gradient) continue;
+          gradients.set(edgeKey(edge), gradient);
+          if (!here.has(edge.from[0])) crossing[edgeKey(edge)] = gradient;
+        }
+      }
+    });
+    return { parameters, crossing };
+  }
+
+  #outputGradients(node: GraphNode, gradients: ReadonlyMap<string, Tensor>): Record<string, Tensor> {
+    if (node.kind === "objective") return { loss: lossSeed(this.value(node.name, "loss")) };
+    const seeds: Record<string, Tensor> = {};
+    for (const port of Object.keys(node.ports.out)) {
+      const back = this.graph.edges
+        .filter((edge) => edge.from[0] === node.name && edge.from[1] === port)
+        .flatMap((edge) => gradients.get(edgeKey(edge)) ?? []);
+      if (back.length > 0) seeds[port] = sumInEdgeOrder(back);
+    }
+    return seeds;
+  }
+
+  close(): void {
+    this.scope.close();
+  }
+}

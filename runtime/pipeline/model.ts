@@ -1,0 +1,87 @@
+import { openCheckpoint } from "../checkpoint/index.ts";
+import { type Parameters, countParameters, materialise, release } from "../nn/index.ts";
+import { RuntimeError } from "../errors.ts";
+import type { DataLoader, OptimizerComponent, OptimizerLike } from "../plugin/index.ts";
+import { configureDevice } from "../tensor/index.ts";
+import type { CheckResult } from "./check.ts";
+import type { Graph, GraphNode } from "./graph.ts";
+
+export interface StageModelOptions {
+  /** Which stage's components to hold; undefined: all of them. */
+  stage?: string;
+  seed: number;
+  threads?: number;
+  /** Start from the parameters of a checkpoint; with `optimizer` also from what the optimizer remembered (a resume). */
+  load?: { checkpoint: string; optimizer: boolean };
+}
+
+/** The components of one process, with values. */
+export interface StageModel {
+  readonly name: string;
+  readonly graph: Graph;
+  /** In the order in which they run. */
+  readonly nodes: readonly GraphNode[];
+  /** Of all components here, by full name. */
+  readonly parameters: Parameters;
+  readonly optimizer: OptimizerLike;
+  learningRate(step0: number): number;
+  readonly loader?: DataLoader;
+  readonly seed: number;
+  readonly learns: boolean;
+  /** Numbers in the parameters here. */
+  readonly size: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Gives the components of a stage their values: from a checkpoint by name where one is given (a name it lacks starts afresh,
+ * unless the run is being resumed), else by seed and name alone, so that every layout starts from the same bits.
+ */
+export async function loadStageModel(checked: CheckResult, o: StageModelOptions): Promise<StageModel> {
+  const { graph, plan, recipe } = checked;
+  const members = o.stage === undefined ? undefined : plan.stages.find((stage) => stage.name === o.stage)?.components;
+  if (o.stage !== undefined && !members) throw new RuntimeError("ERR_RECIPE", `stage ${o.stage}: expected one of ${plan.stages.map((s) => s.name).join(", ")}.`, { stage: o.stage });
+  const nodes = members ? graph.nodes.filter((node) => members.includes(node.name)) : graph.nodes;
+  if (o.threads !== undefined) configureDevice({ threads: o.threads });
+  const parameters: Parameters = Object.assign({}, ...nodes.map((node) => node.parameters));
+  const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
+  const optimizer = optimizerPlugin.create();
+  initialise(parameters, optimizer, o);
+  const loader = nodes.find((node) => node.kind === "data-loader")?.component as DataLoader | undefined;
+  await loader?.open();
+  return {
+    name: o.stage ?? "model", graph, nodes, parameters, optimizer, loader, seed: o.seed,
+    learningRate: (step0) => optimizerPlugin.learningRate(step0, recipe.train.steps),
+    learns: nodes.some((node) => node.trainable),
+    size: countParameters(parameters),
+    async close() {
+      optimizer.dispose();
+      release(parameters);
+      await loader?.close();
+    },
+  };
+}
+
+function initialise(parameters: Parameters, optimizer: OptimizerLike, { seed, load }: StageModelOptions): void {
+  if (!load) return materialise(parameters, { seed, prefix: "" });
+  const reader = openCheckpoint(load.checkpoint);
+  try {
+    materialise(parameters, {
+      seed, prefix: "",
+      load: (name, parameter) => {
+        const values = reader.parameter(name);
+        if (!values && load.optimizer) {
+          throw new RuntimeError("ERR_CHECKPOINT", `${load.checkpoint}: holds no "${name}" (${parameter.shape.join(", ")}), which the recipe needs. Resume with the recipe that the checkpoint was written by.`, { name });
+        }
+        return values;
+      },
+    });
+    if (!load.optimizer) return;
+    for (const [name, parameter] of Object.entries(parameters)) {
+      const state = reader.optimizerState(name);
+      if (Object.keys(state).length > 0) optimizer.load(parameter, state);
+    }
+  } finally {
+    reader.close();
+  }
+}

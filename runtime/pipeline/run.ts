@@ -1,0 +1,186 @@
+import { join } from "node:path";
+import { cpus } from "node:os";
+import { type ActorSystem, createActorSystem, type RefOf } from "../actor/index.ts";
+import { type ShardEntry } from "../checkpoint/index.ts";
+import { RuntimeError } from "../errors.ts";
+import { clipScale, globalNorm } from "../optimizer/index.ts";
+import { type LaneName, chooseLane } from "../parallel/index.ts";
+import type { OptimizerComponent } from "../plugin/index.ts";
+import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
+import type { CheckResult } from "./check.ts";
+import type { StepHeader } from "./feed.ts";
+import type { Launcher, WorkerHandle, WorkerSpec } from "./launcher.ts";
+import type { StageModelOptions } from "./model.ts";
+import { FailureWatch } from "./failure-watch.ts";
+import { stage, stageNode, type StageReport, type StageStats } from "./stage.ts";
+import { combineScalars } from "./update.ts";
+import { formatRecipe } from "./recipe.ts";
+import type { StepRunner } from "./step-runner.ts";
+
+export interface PipelineOptions {
+  launcher: Launcher;
+  runFolder: string;
+  lane?: string;
+  seed: number;
+  load?: StageModelOptions["load"];
+}
+
+type StageRef = RefOf<typeof stage>;
+
+/**
+ * Starts one process per stage and returns what drives them, step by step. The driver holds no tensors: it gathers the norm
+ * and the losses, and tells the stages when to step.
+ *
+ * RUN-1: whatever fails first ends the run with one ERR_RUN that names component, process, step and cause.
+ * RUN-2: `close` leaves no process and no socket file, whether the run went well or not.
+ */
+export async function startPipeline(checked: CheckResult, o: PipelineOptions): Promise<StepRunner> {
+  const folder = createSocketFolder();
+  const transport = createZeromqTransport({ node: "driver", folder: folder.path });
+  const system = createActorSystem({ node: "driver", transport, callTimeoutMs: 24 * 3600_000 });
+  const watch = new FailureWatch(checked);
+  const close = async (): Promise<void> => {
+    watch.closing();
+    await o.launcher.close();
+    await system.stop();
+    folder.remove();
+  };
+  try {
+    const handles = await o.launcher.spawn(workerSpecs(checked, o.runFolder, folder.path));
+    watch.processes(handles, (node, reason) => system.peerDown(node, reason));
+    watch.system(system);
+    return await watch.guard(connect(checked, { ...o, handles, transport, system, watch, close, socketsGone: () => folder.remove() }));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface Connection extends PipelineOptions {
+  handles: readonly WorkerHandle[];
+  transport: Transport;
+  system: ActorSystem;
+  watch: FailureWatch;
+  close(): Promise<void>;
+  socketsGone(): void;
+}
+
+async function connect(checked: CheckResult, c: Connection): Promise<StepRunner> {
+  const { plan, recipe } = checked;
+  const names = plan.stages.map((stage) => stage.name);
+  await Promise.all(names.map((name) => c.transport.connect(stageNode(name))));
+  const refs = names.map((name) => c.system.remote(stage, stageNode(name)));
+  const threads = threadsPerWorker(checked);
+  const ask = <T>(work: (ref: StageRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
+    Promise.all(refs.map((ref, i) => work(ref, names[i], i).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
+  const built = await ask((ref, name) => ref.build.call({
+    stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, threads, load: c.load },
+  }));
+  const lanes = chooseLanes(checked, c.lane);
+  await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
+  c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
+  const loaderIndex = plan.stages.findIndex((stage) => stage.components.includes(checked.loader));
+  return new PipelineRunner(checked, c, { ask, loader: refs[loaderIndex], lanes, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0) });
+}
+
+interface Crew {
+  /** Asks every stage, in the order of the plan; a failure names the stage. */
+  ask<T>(work: (ref: StageRef) => Promise<T>): Promise<T[]>;
+  loader: StageRef;
+  lanes: Map<string, LaneName>;
+  parameters: number;
+}
+
+class PipelineRunner implements StepRunner {
+  readonly parameters: number;
+  readonly processes;
+  readonly links;
+  readonly #optimizer: OptimizerComponent;
+  #next: { step: number; header: Promise<StepHeader> } | undefined;
+
+  constructor(private readonly checked: CheckResult, private readonly c: Connection, private readonly crew: Crew) {
+    this.parameters = crew.parameters;
+    this.processes = checked.plan.stages.map((stage) => {
+      const handle = c.handles.find((handle) => handle.name === stage.name)!;
+      return { stage: stage.name, components: stage.components, pid: handle.pid, host: handle.host };
+    });
+    this.links = checked.plan.edges.map(({ from, to }) => ({ from, to, lane: crew.lanes.get(pair(from, to))! }));
+    this.#optimizer = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
+  }
+
+  step(step: number): ReturnType<StepRunner["step"]> {
+    const { watch } = this.c;
+    watch.at(step);
+    return watch.guard(this.#step(step));
+  }
+
+  async #step(step: number): ReturnType<StepRunner["step"]> {
+    const { recipe } = this.checked;
+    const header = await (this.#next?.step === step ? this.#next.header : this.crew.loader.header.call({ step }));
+    const running = this.crew.ask((ref) => ref.step.call({ header }));
+    // Asked for now, answered by the loader after its share of this step: the next batch is read while this one trains.
+    this.#next = undefined;
+    if (step + 1 < recipe.train.steps) {
+      const next = this.crew.loader.header.call({ step: step + 1 });
+      next.catch(() => undefined); // the step that needs it reports it
+      this.#next = { step: step + 1, header: next };
+    }
+    const reports = await running;
+    const norm = globalNorm(reports.flatMap((report) => report.squares));
+    const gradScale = recipe.train.clip > 0 ? clipScale(norm, recipe.train.clip) : 1;
+    const learningRate = this.#optimizer.learningRate(step, recipe.train.steps);
+    await this.crew.ask((ref) => ref.apply.call({ step, learningRate, gradScale }));
+    return { ...combineScalars(this.#inGraphOrder(reports)), norm, learningRate, pages: header.microbatches.reduce((sum, { keys }) => sum + keys.length, 0), keys: header.microbatches.flatMap(({ keys }) => keys) };
+  }
+
+  /** Per microbatch, the scalars of all stages in the order of the graph: the order in which one process would have them. */
+  #inGraphOrder(reports: readonly StageReport[]): (readonly [string, number])[][] {
+    const order = new Map(this.checked.graph.nodes.map((node, i) => [node.name, i]));
+    const rank = (name: string): number => order.get(name.split(".")[0])!;
+    return Array.from({ length: this.checked.recipe.train.microbatches }, (_, microbatch) =>
+      reports.flatMap((report) => report.scalars[microbatch] ?? []).sort(([a], [b]) => rank(a) - rank(b)));
+  }
+
+  save(folder: string): Promise<ShardEntry[]> {
+    return this.c.watch.guard(this.crew.ask((ref) => ref.save.call({ folder })).then((entries) => entries.flat()));
+  }
+
+  async stats(): Promise<Record<string, StageStats>> {
+    const stats = await this.c.watch.guard(this.crew.ask((ref) => ref.stats.call()));
+    return Object.fromEntries(this.checked.plan.stages.map((stage, i) => [stage.name, stats[i]]));
+  }
+
+  close(): Promise<void> {
+    return this.c.close();
+  }
+}
+
+function workerSpecs(checked: CheckResult, runFolder: string, socketDir: string): WorkerSpec[] {
+  return checked.plan.stages.map((stage) => ({
+    name: stage.name, title: `octavo worker ${shownName(checked, stage.name)}`, runFolder, threads: threadsPerWorker(checked),
+    control: { node: "driver", socketDir }, logFile: join(runFolder, "logs", `${stage.name}.log`),
+  }));
+}
+
+/** The component a stage is shown by: the first that the recipe lists for it. */
+export function shownName(checked: CheckResult, stageName: string): string {
+  return checked.recipe.stages?.[stageName]?.[0] ?? stageName;
+}
+
+/** Cores of this host shared out among the stages that compute; a stage that only reads data shares with the others. */
+export function threadsPerWorker(checked: CheckResult): number {
+  const { threads } = checked.recipe.train;
+  if (threads !== "auto") return threads;
+  const computing = checked.plan.stages.filter((stage) => stage.backward).length;
+  return Math.max(1, Math.floor(cpus().length / Math.max(1, computing)));
+}
+
+function chooseLanes(checked: CheckResult, wanted: string | undefined): Map<string, LaneName> {
+  return new Map(checked.plan.edges.map(({ from, to }) => [pair(from, to), chooseLane(["shared-memory", "zeromq"], wanted)]));
+}
+
+const pair = (a: string, b: string): string => [a, b].sort().join("--");
+
+export function nonFinite(step: number, loss: number, keys: readonly string[]): RuntimeError {
+  return new RuntimeError("ERR_RUN", `step ${step}: the loss is ${loss}. The pages of this batch: ${keys.join(", ")}. Lower the learning rate, or look at these pages.`, { step, keys });
+}

@@ -1,0 +1,27 @@
+import type { ShardEntry } from "../checkpoint/index.ts";
+import type { StageStats } from "./stage.ts";
+
+export interface StepOutcome {
+  loss: number;
+  /** Objectives and their metrics. */
+  losses: Record<string, number>;
+  /** Of the whole gradient, before clipping. */
+  norm: number;
+  learningRate: number;
+  pages: number;
+  keys: string[];
+}
+
+/** What trains, step by step, whatever it is made of: one process or many. */
+export interface StepRunner {
+  /** Numbers in all parameters. */
+  readonly parameters: number;
+  readonly processes: { stage: string; components: string[]; pid?: number; host?: string }[];
+  readonly links: { from: string; to: string; lane: string }[];
+  /** Step `step`, counted from 0. Steps come in order. */
+  step(step: number): Promise<StepOutcome>;
+  /** Writes parameters and optimizer state into an existing folder. */
+  save(folder: string): Promise<ShardEntry[]>;
+  stats(): Promise<Record<string, StageStats>>;
+  close(): Promise<void>;
+}

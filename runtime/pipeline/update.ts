@@ -1,0 +1,55 @@
+import { sumSquares } from "../optimizer/index.ts";
+import type { Parameters } from "../nn/index.ts";
+import type { OptimizerLike } from "../plugin/index.ts";
+import { Scope, type Tensor, allocate } from "../tensor/index.ts";
+
+/** Sum of squares of every gradient, by parameter name: the share of one process in the global norm. Waits for the device. */
+export async function gradientSquares(gradients: ReadonlyMap<string, Tensor>): Promise<[name: string, sum: number][]> {
+  if (gradients.size === 0) return [];
+  const scope = new Scope("gradient squares");
+  try {
+    const sums = scope.enter(() => {
+      const into = allocate([gradients.size], "f64");
+      sumSquares([...gradients.values()], into);
+      return into;
+    });
+    const values = await sums.read();
+    return [...gradients.keys()].map((name, i) => [name, Number(values[i])]);
+  } finally {
+    scope.close();
+  }
+}
+
+export interface UpdateSettings {
+  /** Finished steps before this one. */
+  step: number;
+  learningRate: number;
+  gradScale: number;
+}
+
+/** Moves every parameter that has a gradient, and frees the gradients. A parameter without one stays where it is. */
+export function applyGradients(parameters: Parameters, gradients: ReadonlyMap<string, Tensor>, optimizer: OptimizerLike, o: UpdateSettings): void {
+  for (const [name, gradient] of gradients) {
+    optimizer.step(parameters[name], gradient, { step: o.step + 1, learningRate: o.learningRate, gradScale: o.gradScale });
+    gradient.dispose();
+  }
+}
+
+/**
+ * The scalars of a step from those of its microbatches: each a pairwise tree over the microbatch index, halves as in the
+ * gradient tree, added in f64. `loss` is the sum of the objectives in the order given.
+ */
+export function combineScalars(perMicrobatch: readonly (readonly (readonly [name: string, value: number])[])[]): { loss: number; losses: Record<string, number> } {
+  const losses: Record<string, number> = {};
+  for (const [name] of perMicrobatch[0] ?? []) {
+    losses[name] = pairwiseSum(perMicrobatch.map((scalars) => scalars.find(([other]) => other === name)?.[1] ?? 0));
+  }
+  const loss = Object.entries(losses).filter(([name]) => !name.includes(".")).reduce((sum, [, value]) => sum + value, 0);
+  return { loss, losses };
+}
+
+export function pairwiseSum(values: readonly number[]): number {
+  if (values.length <= 1) return values[0] ?? 0;
+  const middle = Math.ceil(values.length / 2);
+  return pairwiseSum(values.slice(0, middle)) + pairwiseSum(values.slice(middle));
+}

@@ -1,0 +1,22 @@
+import { createActorSystem } from "../actor/index.ts";
+import { fromFailure } from "../errors.ts";
+import { createRegistry, type Plugin } from "../plugin/index.ts";
+import { createZeromqTransport } from "../transport/index.ts";
+import { checkRecipe } from "./check.ts";
+import type { WorkerSpec } from "./launcher.ts";
+import { parseRecipe } from "./recipe.ts";
+import { stage, stageNode } from "./stage.ts";
+
+/**
+ * The life of a worker process: one stage actor that the driver asks. It never ends by itself; its parent ends it, and the
+ * operating system does when the parent dies. Rejects when something fails that no caller hears of: then the process must end.
+ */
+export async function runWorker(spec: WorkerSpec, plugins: Iterable<Plugin>): Promise<never> {
+  const registry = createRegistry(plugins);
+  const transport = createZeromqTransport({ node: stageNode(spec.name), folder: spec.control.socketDir });
+  const system = createActorSystem({ node: stageNode(spec.name), transport });
+  const failed = new Promise<never>((_, reject) => system.onFailure(({ failure }) => reject(fromFailure(failure))));
+  await system.spawn(stage, { transport, resolve: ({ text, file }) => checkRecipe(parseRecipe(text, file), registry) });
+  await transport.connect(spec.control.node);
+  return failed;
+}

@@ -1,0 +1,181 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { cpus } from "node:os";
+import { type Manifest, commitCheckpoint, findCheckpoint, manifestVersion, readManifest } from "../checkpoint/index.ts";
+import { RuntimeError, toFailure } from "../errors.ts";
+import { type CheckResult, checkRecipe } from "../pipeline/check.ts";
+import type { Launcher } from "../pipeline/launcher.ts";
+import { type Recipe, formatRecipe } from "../pipeline/recipe.ts";
+import { startPipeline } from "../pipeline/run.ts";
+import type { StageStats } from "../pipeline/stage.ts";
+import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
+import type { Registry, RunEvent, Tracker } from "../plugin/index.ts";
+import { createHost } from "../plugin/index.ts";
+import { startInProcess } from "./in-process.ts";
+import { type RunFolder, openRunFolder } from "./run-folder.ts";
+
+export interface TrainOptions {
+  /** An existing, empty folder: `createRunFolder`. */
+  runFolder: string;
+  registry: Registry;
+  /** Everything in this process. Else one process per stage, started by `launcher`. */
+  inProcess?: boolean;
+  launcher?: Launcher;
+  /** Force a lane: "shared-memory" or "zeromq". Default: the best both ends offer. */
+  lane?: string;
+  /** Threads of this process when `inProcess`; of each worker otherwise. Default: the recipe's. */
+  threads?: number;
+  /** A checkpoint, `checkpoints` folder or run folder to go on from. */
+  resume?: string;
+  onEvent?(event: RunEvent): void;
+  /** Aborting asks for a stop after the current step; a checkpoint is saved first. */
+  signal?: AbortSignal;
+}
+
+export interface RunResult {
+  reason: "finished" | "stopped";
+  /** Steps finished in all, those before a resume included. */
+  step: number;
+  losses: number[];
+  first?: StepOutcome;
+  last?: StepOutcome;
+  checkpoint?: string;
+  seconds: number;
+  stats: Record<string, StageStats>;
+}
+
+/**
+ * Trains a recipe: builds what runs it, steps, saves, tells everybody. `recipe.seed` decides everything random.
+ * Throws RecipeError before anything is started; ERR_RUN when a part of the run fails; ERR_CHECKPOINT when saving fails (the
+ * checkpoint before stays). Whatever happens, no process is left behind.
+ */
+export async function train(recipe: Recipe, o: TrainOptions): Promise<RunResult> {
+  const checked = await checkRecipe(o.threads === undefined ? recipe : { ...recipe, train: { ...recipe.train, threads: o.threads } }, o.registry);
+  return new Training(checked, o).run();
+}
+
+class Training {
+  readonly #started = performance.now();
+  readonly #folder: RunFolder;
+  readonly #trackers: Tracker[];
+  readonly #resumed: { path: string; manifest: Manifest } | undefined;
+  readonly #losses: number[] = [];
+  #checkpoint: string | undefined;
+  #first: StepOutcome | undefined;
+  #last: StepOutcome | undefined;
+  #trainedMs = 0;
+  #pages = 0;
+
+  constructor(private readonly checked: CheckResult, private readonly o: TrainOptions) {
+    this.#folder = openRunFolder(o.runFolder);
+    const host = createHost(o.registry, { folder: checked.recipe.folder, seed: checked.recipe.seed, runFolder: o.runFolder });
+    this.#trackers = checked.trackers.map(({ plugin, options }) => plugin.create(options, host) as Tracker);
+    if (o.resume !== undefined) {
+      const path = findCheckpoint(o.resume);
+      this.#resumed = { path, manifest: readManifest(path) };
+    }
+  }
+
+  async run(): Promise<RunResult> {
+    writeFileSync(join(this.o.runFolder, "recipe.yaml"), formatRecipe(this.checked.recipe));
+    let runner: StepRunner | undefined;
+    try {
+      runner = await this.#start();
+      this.#announce(runner);
+      return await this.#train(runner);
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    } finally {
+      await runner?.close();
+      await Promise.all(this.#trackers.map((tracker) => tracker.close()));
+    }
+  }
+
+  #start(): Promise<StepRunner> {
+    const { recipe } = this.checked;
+    const load = this.#resumed ? { checkpoint: this.#resumed.path, optimizer: true }
+      : recipe.train.from !== undefined ? { checkpoint: findCheckpoint(join(recipe.folder, recipe.train.from)), optimizer: false } : undefined;
+    const seed = recipe.seed;
+    if (this.o.inProcess) {
+      const threads = recipe.train.threads === "auto" ? cpus().length : recipe.train.threads;
+      return startInProcess(this.checked, { seed, load, threads });
+    }
+    if (!this.o.launcher) throw new RuntimeError("ERR_INPUT", "train: a pipeline needs a launcher; give one, or inProcess: true.");
+    return startPipeline(this.checked, { launcher: this.o.launcher, runFolder: this.o.runFolder, lane: this.o.lane, seed, load });
+  }
+
+  #announce(runner: StepRunner): void {
+    const { recipe } = this.checked;
+    for (const message of this.checked.warnings) this.#tell({ event: "warning", message });
+    this.#tell({ event: "start", run: recipe.name, runFolder: this.o.runFolder, seed: recipe.seed, steps: recipe.train.steps, parameters: runner.parameters, processes: runner.processes });
+    if (runner.links.length > 0) this.#tell({ event: "links", links: runner.links });
+  }
+
+  async #train(runner: StepRunner): Promise<RunResult> {
+    const { steps, checkpoint } = this.checked.recipe.train;
+    let step = this.#resumed?.manifest.step ?? 0;
+    const from = step;
+    while (step < steps && !this.o.signal?.aborted) {
+      await this.#step(runner, step++);
+      if (step === steps || this.o.signal?.aborted || (checkpoint.every && step % checkpoint.every === 0)) await this.#save(runner, step);
+    }
+    if (step === from && !this.#resumed) await this.#save(runner, step); // nothing trained: the untrained model is still asked for
+    const stats = await runner.stats();
+    const reason = step < steps ? "stopped" : "finished";
+    const seconds = (performance.now() - this.#started) / 1000;
+    this.#tell({ event: "end", reason, step, loss: this.#last?.loss, seconds, runFolder: this.o.runFolder, checkpoint: this.#checkpoint });
+    return { reason, step, losses: this.#losses, first: this.#first, last: this.#last, checkpoint: this.#checkpoint, seconds, stats };
+  }
+
+  async #step(runner: StepRunner, step: number): Promise<void> {
+    const begun = performance.now();
+    const outcome = await runner.step(step);
+    if (!Number.isFinite(outcome.loss)) {
+      throw new RuntimeError("ERR_RUN", `The run failed at step ${step}: the loss is ${outcome.loss}. The pages of this batch: ${outcome.keys.join(", ")}. Lower the learning rate, or look at these pages.`, { step, keys: outcome.keys });
+    }
+    this.#trainedMs += performance.now() - begun;
+    this.#pages += outcome.pages;
+    this.#losses.push(outcome.loss);
+    this.#first ??= outcome;
+    this.#last = outcome;
+    const pagesPerSecond = this.#pages / (this.#trainedMs / 1000);
+    const etaSeconds = ((this.checked.recipe.train.steps - step - 1) * outcome.pages) / pagesPerSecond;
+    const { loss, losses, norm, learningRate: lr } = outcome;
+    this.#tell({ event: "step", step, loss, losses, lr, norm, pagesPerSecond, etaSeconds });
+  }
+
+  async #save(runner: StepRunner, step: number): Promise<void> {
+    const root = this.#folder.checkpoints;
+    const partial = join(root, `step-${step}.partial`);
+    const { recipe, plan } = this.checked;
+    try {
+      rmSync(partial, { recursive: true, force: true });
+      mkdirSync(partial, { recursive: true });
+      const tensors = await runner.save(partial);
+      writeFileSync(join(partial, "recipe.yaml"), formatRecipe(recipe));
+      this.#checkpoint = commitCheckpoint(root, partial, {
+        version: manifestVersion, step, seed: recipe.seed, tensors, recipe: "recipe.yaml",
+        ledger: { step, samplesSeen: step * recipe.train.batch },
+        topology: { stages: this.o.inProcess ? { model: this.checked.graph.nodes.map((node) => node.name) } : Object.fromEntries(plan.stages.map((stage) => [stage.name, stage.components])) },
+        losses: { first: this.#first?.losses, last: this.#last?.losses },
+      }, recipe.train.checkpoint.keep);
+    } catch (error) {
+      rmSync(partial, { recursive: true, force: true });
+      throw error;
+    }
+    this.#tell({ event: "checkpoint", step, path: this.#checkpoint });
+  }
+
+  #fail(error: unknown): void {
+    const failure = toFailure(error);
+    const { component, process, step } = failure.details as { component?: string; process?: number; step?: number };
+    this.#tell({ event: "failure", message: failure.message, failure, component, process: process === undefined ? undefined : String(process), step });
+    writeFileSync(join(this.o.runFolder, "failure.json"), JSON.stringify(failure, undefined, 2));
+  }
+
+  #tell(event: RunEvent): void {
+    this.o.onEvent?.(event);
+    for (const tracker of this.#trackers) tracker.event(event);
+  }
+}

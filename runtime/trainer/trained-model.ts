@@ -1,0 +1,40 @@
+import { readFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+import { type Manifest, findCheckpoint, readManifest } from "../checkpoint/index.ts";
+import { RuntimeError } from "../errors.ts";
+import { type CheckResult, checkRecipe } from "../pipeline/check.ts";
+import { type StageModel, loadStageModel } from "../pipeline/model.ts";
+import { parseRecipe } from "../pipeline/recipe.ts";
+import type { Registry } from "../plugin/index.ts";
+
+export interface OpenOptions {
+  registry: Registry;
+  threads?: number;
+  /** Overrides of the checkpoint's recipe. */
+  set?: readonly string[];
+  /** Ignore the stored values: the same components as they start. What a trained model is compared with. */
+  untrained?: boolean;
+}
+
+/** A checkpoint with all its components in this process. Close it. */
+export interface TrainedModel { folder: string; manifest: Manifest; checked: CheckResult; model: StageModel; close(): Promise<void> }
+
+/** `path`: a checkpoint, a `checkpoints` folder or a run folder (its latest). Throws ERR_CHECKPOINT or RecipeError. */
+export async function openTrained(path: string, o: OpenOptions): Promise<TrainedModel> {
+  const folder = findCheckpoint(path);
+  const manifest = readManifest(folder);
+  const file = join(folder, "recipe.yaml");
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new RuntimeError("ERR_CHECKPOINT", `${file}: cannot be read. A checkpoint carries the recipe it was trained with; this one is incomplete.`, { path: file }, { cause });
+  }
+  const checked = await checkRecipe(parseRecipe(text, file, o.set), o.registry);
+  const model = await loadStageModel(checked, {
+    seed: manifest.seed, threads: o.threads ?? cpus().length,
+    load: o.untrained ? undefined : { checkpoint: folder, optimizer: false },
+  });
+  return { folder, manifest, checked, model, close: () => model.close() };
+}
