@@ -1,0 +1,128 @@
+/**
+ * Whole components, backwards: the tape's gradients of every trainable parameter and of every input that wants one, against
+ * central differences of the forward in f64. Finds what no op's own check can: a parameter left out, a tensor used twice.
+ */
+import assert from "node:assert/strict";
+import { add, fromArray, mul, sum as sumOf, Scope, Tape, type Plugin, type Tensor, type TensorComponent } from "../../../runtime/index.ts";
+import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
+import { concatenation } from "../../../plugins/fusion/concatenation.ts";
+import { multiway } from "../../../plugins/fusion/multiway.ts";
+import { beit } from "../../../plugins/image-encoder/beit.ts";
+import { answer } from "../../../plugins/objective/answer.ts";
+import { mimTeacher } from "../../../plugins/objective/mim-teacher.ts";
+import { mlm } from "../../../plugins/objective/mlm.ts";
+import { wpa } from "../../../plugins/objective/wpa.ts";
+import { fourier } from "../../../plugins/position/fourier.ts";
+import { bert } from "../../../plugins/prompt-encoder/bert.ts";
+import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
+import { fill } from "./fill.ts";
+import { build, context, fillParameters, ids, mask, vector } from "./harness.ts";
+
+const floats = (name: string, shape: number[], scale = 1, offset = 0): Tensor => fromArray(fill(name, shape, scale, offset), shape, "f64");
+const counts = { mlm_tokens: 3, mim_patches: 2, wpa_tokens: 5, answer_text_tokens: 3, answer_loc_tokens: 2, boxes: 2 };
+
+interface Case {
+  plugin: Plugin;
+  options: Record<string, unknown>;
+  /** Leaves in f64; those in `wants` get gradients too. */
+  inputs: () => Record<string, Tensor>;
+  wants: string[];
+}
+
+const llama = { width: 8, layers: 2, heads: 4, kv_heads: 2, hidden: 12 };
+const sequenceInputs = () => ({
+  image: floats("image", [2, 5, 6]), text: floats("text", [2, 3, 10]), text_mask: mask([[1, 1, 1], [1, 1, 0]]),
+  image_position: floats("image position", [5, 8]), text_position: floats("text position", [2, 3, 8]),
+});
+const sequenceWants = ["image", "text", "image_position", "text_position"];
+
+const cases: Case[] = [
+  { plugin: beit, options: { image: 8, patch: 4, width: 8, layers: 2, heads: 2 }, wants: [],
+    inputs: () => ({ pixels: floats("pixels", [2, 3, 8, 8]), patch_mask: mask([[0, 1, 0, 0], [1, 0, 0, 1]]) }) },
+  { plugin: llamaEncoder, options: { ...llama, vocabulary: 9, head_dim: 2 }, wants: [],
+    inputs: () => ({ text_ids: ids([[1, 5, 7, 2], [1, 5, 0, 0]]), text_mask: mask([[1, 1, 1, 1], [1, 1, 0, 0]]) }) },
+  { plugin: fourier, options: { width: 8, features: 8, hidden: 6, grid: 2, coord_scale: 2 }, wants: [],
+    inputs: () => ({ text_boxes: floats("boxes", [2, 3, 4], 0.5, 0.5), has_box: mask([[1, 1, 0], [0, 1, 1]]) }) },
+  { plugin: multiway, options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2 }, inputs: sequenceInputs, wants: sequenceWants },
+  { plugin: concatenation, options: { image_width: 6, text_width: 10, width: 8, grid: 2 }, inputs: sequenceInputs, wants: sequenceWants },
+  { plugin: bert, options: { vocabulary: 9, width: 8, layers: 2, heads: 2, hidden: 12, positions: 4, memory_width: 6 }, wants: [],
+    inputs: () => ({ prompt_ids: ids([[1, 5, 7], [1, 5, 0]]), prompt_mask: mask([[1, 1, 1], [1, 1, 0]]),
+      prompt_points: floats("points", [2, 2, 2], 0.5, 0.5), prompt_kinds: ids([[0, 1], [2, 4]]), prompt_points_mask: mask([[1, 1], [1, 1]]) }) },
+  { plugin: llamaDecoder, options: { ...llama, vocabulary: 9, memory_width: 6 }, wants: ["memory", "prompt"],
+    inputs: () => ({ memory: floats("memory", [2, 3, 6]), memory_mask: mask([[1, 1, 1], [1, 0, 1]]), prompt: floats("prompt", [2, 6]),
+      dec_ids: ids([[1, 5, 7], [1, 5, 0]]), dec_mask: mask([[1, 1, 1], [1, 1, 0]]) }) },
+  { plugin: mlm, options: { width: 6, text_width: 5, vocabulary: 7, grid: 2 }, wants: ["memory", "embedding"],
+    inputs: () => ({ memory: floats("memory", [2, 9, 6]), embedding: floats("table", [7, 5]), mlm_index: vector([1, 2, 7]), mlm_targets: vector([3, 0, 6]) }) },
+  { plugin: mimTeacher, options: { width: 6, targets: 5, grid: 2 }, wants: ["memory"],
+    inputs: () => ({ memory: floats("memory", [2, 9, 6]), targets: floats("targets", [2, 4, 5]), mim_index: vector([0, 6]) }) },
+  { plugin: wpa, options: { width: 6, grid: 2 }, wants: ["memory"],
+    inputs: () => ({ memory: floats("memory", [2, 9, 6]), labels: ids([[1, 0, -100, 1], [-100, -100, 0, 1]]) }) },
+  { plugin: answer, options: { width: 6, vocabulary: 7, location_base: 2, location_bins: 2 }, wants: ["hidden", "embedding"],
+    inputs: () => ({ hidden: floats("hidden", [2, 4, 6]), embedding: floats("table", [7, 6]), dec_index: vector([0, 1, 2, 4, 5]),
+      dec_targets: vector([4, 2, 3, 6, 1]), box_targets: floats("boxes", [2, 4], 0.1, 0.4), box_index: vector([1, 6]) }) },
+];
+
+describe("gradients of whole components", () => {
+  for (const { plugin, options, inputs, wants } of cases) {
+    it(`${plugin.id}: every parameter and input agrees with central differences`, async () => {
+      const component = build(plugin, options);
+      fillParameters(component, "f64");
+      const scope = new Scope("gradients");
+      try {
+        const given = scope.enter(inputs);
+        const leaves: Record<string, Tensor> = Object.fromEntries([
+          ...Object.entries(component.parameters()).filter(([, p]) => p.trainable).map(([name, p]) => [name, p.value] as const),
+          ...wants.map((name) => [name, given[name]] as const),
+        ]);
+        const gradients = scope.enter(() => {
+          const tape = new Tape();
+          for (const name of wants) tape.watch(given[name]);
+          const value = tape.record(() => scalarOf(component, given, plugin));
+          return tape.backward([[value, fromArray([1], [1], "f64")]]);
+        });
+        for (const [name, leaf] of Object.entries(leaves)) {
+          const gradient = gradients.get(leaf);
+          assert.ok(gradient, `${name} gets no gradient`);
+          const got = await gradient.read() as Float64Array;
+          const values = (await leaf.read() as Float64Array).slice();
+          for (const e of spread(leaf.size)) {
+            const expected = await difference(component, given, plugin, leaf, values, e);
+            const error = Math.abs(got[e] - expected) / Math.max(1, Math.abs(expected));
+            assert.ok(error < 1e-7, `${name}[${e}]: tape ${got[e]}, central difference ${expected}`);
+          }
+        }
+      } finally {
+        scope.close();
+        for (const parameter of Object.values(component.parameters())) parameter.release();
+      }
+    });
+  }
+});
+
+/** All outputs that carry a gradient, weighted unevenly and summed: one number that depends on every element. */
+function scalarOf(component: TensorComponent, inputs: Record<string, Tensor>, plugin: Plugin): Tensor {
+  const outputs = component.forward(inputs, context({ training: true, counts }));
+  const ports = plugin.ports(plugin.options.parse({})).out;
+  return Object.keys(ports).filter((name) => ports[name].gradient)
+    .map((name) => sumOf(mul(outputs[name], floats(`weights of ${name}`, [...outputs[name].shape]))))
+    .reduce((total, part) => add(total, part));
+}
+
+async function difference(component: TensorComponent, inputs: Record<string, Tensor>, plugin: Plugin, leaf: Tensor, values: Float64Array, element: number): Promise<number> {
+  const step = 1e-5;
+  const at = async (value: number) => {
+    const moved = values.slice();
+    moved[element] = value;
+    leaf.write(moved);
+    const scope = new Scope("difference");
+    const result = await scope.enter(() => scalarOf(component, inputs, plugin)).item();
+    scope.close();
+    return result;
+  };
+  const [up, down] = [await at(values[element] + step), await at(values[element] - step)];
+  leaf.write(values);
+  return (up - down) / (2 * step);
+}
+
+/** A few elements over the whole tensor, the first and the last among them. */
+const spread = (size: number): number[] => [...new Set([0, Math.floor(size / 3), Math.floor((2 * size) / 3), size - 1])];

@@ -1,0 +1,221 @@
+/** What must hold whatever the weights: padding is invisible, the future is invisible, experts and permutations behave. */
+import assert from "node:assert/strict";
+import { fromArray, linear, memory, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
+import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
+import { positionsOf } from "../../../plugins/decoder/positions.ts";
+import { concatenation } from "../../../plugins/fusion/concatenation.ts";
+import { multiway } from "../../../plugins/fusion/multiway.ts";
+import { bert } from "../../../plugins/prompt-encoder/bert.ts";
+import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
+import { fill } from "./fill.ts";
+import { assertClose, build, compute, context, fillParameters, ids, mask, ones, type Precision } from "./harness.ts";
+
+const exact = 1e-12;
+const input = (name: string, shape: number[], dtype: Precision = "f64"): Tensor => fromArray(fill(name, shape), shape, dtype);
+
+describe("text-encoder/llama", () => {
+  const options = { vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, head_dim: 4, hidden: 24 };
+  const encode = (tokens: number[], real: number, attention = "bidirectional") => {
+    const encoder = build(llamaEncoder, { ...options, attention });
+    fillParameters(encoder, "f64");
+    return compute(() => encoder.forward({ text_ids: ids([tokens]), text_mask: mask([tokens.map((_, i) => Number(i < real))]) }, context()), encoder);
+  };
+
+  it("gives real tokens the same states whatever padding follows, and however much", async () => {
+    const { states: bare } = await encode([1, 5, 7, 2], 4);
+    for (const padding of [[0], [0, 0, 0, 0], [9, 3, 22]]) {
+      const { states } = await encode([1, 5, 7, 2, ...padding], 4);
+      assertClose(states.slice(0, 64), bare, exact, `padding ${padding}`);
+    }
+  });
+
+  it("sees the future when bidirectional, and not when causal", async () => {
+    const change = async (attention: string) => {
+      const [a, b] = [await encode([1, 5, 7, 2], 4, attention), await encode([1, 5, 7, 3], 4, attention)];
+      return Math.max(...a.states.slice(0, 48).map((x, i) => Math.abs(x - b.states[i])));
+    };
+    assert.ok(await change("bidirectional") > 1e-3, "the last token must reach the first");
+    assert.equal(await change("causal"), 0);
+  });
+});
+
+describe("fusion/multiway", () => {
+  const widths = { image_width: 16, text_width: 16, width: 16, grid: 2 };
+  const fuse = async (options: Record<string, unknown>, o: {
+    texts?: number[]; real?: number; plugin?: typeof multiway; nameOf?: (name: string) => string; given?: Record<string, ArrayLike<number>>;
+  } = {}) => {
+    const { texts = [0, 1, 2, 3], real = texts.length } = o;
+    const fusion = build(o.plugin ?? multiway, { ...widths, ...options });
+    fillParameters(fusion, "f64", { nameOf: o.nameOf, given: o.given });
+    const rows = (name: string) => texts.flatMap((t) => [...fill(`${name} ${t}`, [16])]);
+    return (await compute(() => fusion.forward({
+      image: input("image", [1, 5, 16]), text: fromArray(rows("text"), [1, texts.length, 16], "f64"),
+      text_mask: mask([texts.map((_, i) => Number(i < real))]), image_position: input("image position", [5, 16]),
+      text_position: fromArray(rows("position"), [1, texts.length, 16], "f64"),
+    }, context()), fusion)).memory;
+  };
+
+  it("FU-1 gives real tokens the same memory whatever padding follows", async () => {
+    const bare = await fuse({ heads: 2 }, { texts: [0, 1, 2] });
+    const padded = await fuse({ heads: 2 }, { texts: [0, 1, 2, 7, 8], real: 3 });
+    assertClose(padded.slice(0, 8 * 16), bare, exact, "memory of real tokens");
+  });
+
+  it("with both experts equal a two-expert layer is a vision-language layer", async () => {
+    const oneName = (name: string) => name.replace(/norm2_(imag|text|vl)/, "norm2").replace(/mlp_(imag|text|vl)/, "mlp");
+    const two = await fuse({ heads: 2, layers: 1, vision_language_layers: 0 }, { nameOf: oneName });
+    const one = await fuse({ heads: 2, layers: 1, vision_language_layers: 1 }, { nameOf: oneName });
+    assertClose(two, one, exact, "memory");
+    const different = await fuse({ heads: 2, layers: 1, vision_language_layers: 0 });
+    assert.ok(Math.max(...different.map((x, i) => Math.abs(x - one[i]))) > 1e-4, "different experts must differ");
+  });
+
+  it("FU-2 permuting text tokens with their positions permutes their memory", async () => {
+    const order = [2, 0, 3, 1];
+    const [straight, permuted] = [await fuse({ heads: 2 }), await fuse({ heads: 2 }, { texts: order })];
+    const row = (states: number[], i: number) => states.slice(i * 16, i * 16 + 16);
+    for (let i = 0; i < 5; i++) assertClose(row(permuted, i), row(straight, i), exact, `image token ${i}`);
+    order.forEach((from, i) => assertClose(row(permuted, 5 + i), row(straight, 5 + from), exact, `text token ${from} at ${i}`));
+  });
+
+  it("without layer scale it is fusion/concatenation", async () => {
+    const none = Object.fromEntries([0, 1].flatMap((i) => ["gamma_1", "gamma_2"].map((g) => [`fusion.blocks.${i}.${g}`, new Float64Array(16)])));
+    const flat = await fuse({ heads: 2, layers: 2 }, { given: none });
+    assertClose(flat, await fuse({}, { plugin: concatenation }), exact, "memory");
+  });
+});
+
+describe("prompt-encoder/bert", () => {
+  const options = { vocabulary: 17, width: 12, layers: 1, heads: 2, hidden: 24, positions: 16, memory_width: 8 };
+  const encode = async (tokens: number[], real: number, points: { places: number[]; kinds: number[]; real: number[] } | undefined = undefined, given = {}) => {
+    const prompt = build(bert, options);
+    fillParameters(prompt, "f64", { given });
+    return (await compute(() => prompt.forward({
+      prompt_ids: ids([tokens]), prompt_mask: mask([tokens.map((_, i) => Number(i < real))]),
+      ...(points && { prompt_points: fromArray(points.places, [1, points.kinds.length, 2], "f64"), prompt_kinds: ids([points.kinds]), prompt_points_mask: mask([points.real]) }),
+    }, context()), prompt)).embedding;
+  };
+
+  it("PR-1 gives the same embedding whatever padding follows, and its bias for an empty prompt", async () => {
+    const bare = await encode([1, 5, 9, 2], 4);
+    assertClose(await encode([1, 5, 9, 2, 0, 0, 11, 4], 4), bare, exact, "padded");
+    assertClose(await encode([1, 5], 0), fill("prompt.proj.bias", [8], 0.1), exact, "empty");
+  });
+
+  it("lets points speak, and hides padded ones", async () => {
+    const bare = await encode([1, 5], 2);
+    const point = await encode([1, 5], 2, { places: [0.25, 0.75], kinds: [1], real: [1] });
+    assert.ok(Math.max(...bare.map((x, i) => Math.abs(x - point[i]))) > 1e-3, "a point must change the embedding");
+    assertClose(await encode([1, 5], 2, { places: [0.25, 0.75, 0.5, 0.5], kinds: [1, 4], real: [1, 0] }), point, exact, "padding point");
+    assertClose(await encode([1, 5], 2, { places: [0.25, 0.75], kinds: [1], real: [0] }), bare, exact, "no real point");
+  });
+
+  it("refuses a prompt longer than its positions, and points without kinds", async () => {
+    await assert.rejects(encode(new Array(17).fill(1), 17), { code: "ERR_SHAPE", message: /at most 16 tokens per prompt/ });
+    const prompt = build(bert, options);
+    fillParameters(prompt, "f64");
+    await assert.rejects(compute(() => prompt.forward({ prompt_ids: ids([[1]]), prompt_mask: ones(1, 1), prompt_points: input("p", [1, 1, 2]) }, context()), prompt),
+      { code: "ERR_RECIPE", message: /together or none/ });
+  });
+});
+
+describe("decoder/llama", () => {
+  const options = { memory_width: 12, vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, hidden: 24 };
+  const tinyDecoder = (dtype: Precision) => {
+    const decoder = build<GenerativeDecoder>(llamaDecoder, options);
+    fillParameters(decoder, dtype);
+    return decoder;
+  };
+
+  it("DE-1 counts real keys only", async () => {
+    const { first, later } = await compute(() => ({
+      first: positionsOf(mask([[0, 0, 1, 1, 0, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 0, 1]])),
+      later: positionsOf(mask([[1, 0, 1]]), fromArray([7], [1, 1])),
+    }));
+    assert.deepEqual(first, [0, 0, 0, 1, 1, 2, 0, 1, 2, 2, 2, 2, 0, 0, 0, 1, 1, 2]);
+    assert.deepEqual(later, [7, 7, 8]);
+  });
+
+  it("DE-2 gives real tokens the same states whatever padding stands in the memory or after the answer", async () => {
+    const decode = async (memoryRows: number[], answer: number[], answerReal: number) => {
+      const decoder = tinyDecoder("f64");
+      const values = memoryRows.flatMap((row) => [...fill(row < 0 ? `junk ${row}` : `row ${row}`, [12])]);
+      return (await compute(() => decoder.forward({
+        memory: fromArray(values, [1, memoryRows.length, 12], "f64"), memory_mask: mask([memoryRows.map((row) => Number(row >= 0))]),
+        dec_ids: ids([answer]), dec_mask: mask([answer.map((_, i) => Number(i < answerReal))]),
+      }, context()), decoder)).hidden;
+    };
+    const bare = await decode([0, 1, 2], [1, 5, 7, 2], 4);
+    for (const rows of [[0, 1, 2, -1, -2], [-1, 0, 1, 2], [0, -3, 1, -4, 2, -5]]) {
+      assertClose((await decode(rows, [1, 5, 7, 2, 0, 0], 4)).slice(0, 64), bare, exact, `memory rows ${rows}`);
+    }
+  });
+
+  it("never looks ahead", async () => {
+    const decode = async (last: number) => {
+      const decoder = tinyDecoder("f64");
+      return (await compute(() => decoder.forward({ memory: input("memory", [1, 3, 12]), memory_mask: ones(1, 3), dec_ids: ids([[1, 5, last]]), dec_mask: ones(1, 3) }, context()), decoder)).hidden;
+    };
+    const [a, b] = [await decode(4), await decode(9)];
+    assert.deepEqual(a.slice(0, 32), b.slice(0, 32));
+    assert.notDeepEqual(a.slice(32), b.slice(32));
+  });
+
+  for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype: "f32", tolerance: 1e-5 }] as const) {
+    it(`DE-3 generates token by token what one forward gives, in ${dtype}, rows of different length`, async () => {
+      const before = memory().tensors;
+      const decoder = tinyDecoder(dtype);
+      // Two questions of 4 and 2 tokens, then three answer tokens each; row 1 of the memory has a padded slot.
+      const question = [[1, 5, 7, 6], [1, 6, 0, 0]], answers = [[11, 12, 13], [14, 15, 16]];
+      const given = () => ({
+        memory: input("memory", [2, 3, 12], dtype), memory_mask: mask([[1, 1, 1], [1, 0, 1]]), prompt: input("prompt", [2, 12], dtype),
+      });
+
+      const generated: number[][][] = [];
+      const state = await withTensors(given, (inputs) => decoder.begin(inputs, context()));
+      for (const step of [question.flat(), ...[0, 1, 2].map((i) => answers.map((row) => row[i]))]) {
+        const logits = decoder.next(state, Int32Array.from(step));
+        const values = Array.from(await logits.read() as ArrayLike<number>);
+        logits.dispose();
+        generated.push([values.slice(0, 23), values.slice(23)]);
+      }
+      assert.equal(decoder.hidden!(state).shape.join(), "2,16");
+      decoder.end(state);
+
+      for (const [row, length] of [[0, 4], [1, 2]]) {
+        const whole = [...question[row].slice(0, length), ...answers[row]];
+        const { logits } = await compute(() => {
+          const all = given();
+          const oneRow = (name: "memory" | "prompt") => fromArray([...fill(name, all[name].shape)].slice(row * all[name].size / 2, (row + 1) * all[name].size / 2), [1, ...all[name].shape.slice(1)], dtype);
+          const { hidden, embedding } = decoder.forward({
+            memory: oneRow("memory"), memory_mask: mask([row === 0 ? [1, 1, 1] : [1, 0, 1]]), prompt: oneRow("prompt"),
+            dec_ids: ids([whole]), dec_mask: ones(1, whole.length),
+          }, context());
+          return { logits: linear(hidden, embedding) };
+        });
+        generated.forEach((step, i) => assertClose(step[row], logits.slice((length - 1 + i) * 23, (length + i) * 23), tolerance, `row ${row}, step ${i}`));
+      }
+      for (const parameter of Object.values(decoder.parameters())) parameter.release();
+      assert.equal(memory().tensors, before, "everything that generation made was freed");
+    });
+  }
+
+  it("refuses ids that do not fill its rows, and a hidden state before the first token", async () => {
+    const decoder = tinyDecoder("f32");
+    const state = await withTensors(() => ({ memory: input("memory", [2, 3, 12], "f32"), memory_mask: ones(2, 3) }), (inputs) => decoder.begin(inputs, context()));
+    assert.throws(() => decoder.next(state, Int32Array.of(1, 2, 3)), { code: "ERR_SHAPE", message: /2 rows, got 3 ids/ });
+    assert.throws(() => decoder.hidden!(state), { code: "ERR_INPUT", message: /Call next/ });
+    decoder.end(state);
+    for (const parameter of Object.values(decoder.parameters())) parameter.release();
+  });
+});
+
+/** Makes tensors, uses them, frees them: the caller of `begin` owns its inputs. */
+async function withTensors<T>(make: () => Record<string, Tensor>, use: (tensors: Record<string, Tensor>) => T): Promise<T> {
+  const tensors = make();
+  try {
+    return use(tensors);
+  } finally {
+    for (const tensor of Object.values(tensors)) tensor.dispose();
+  }
+}
