@@ -31,7 +31,8 @@ export const llamaDecoder = definePlugin({
     eps: z.number().positive().default(1e-5),
     /** Generation takes this id, and every negative one, for "no token in this row". */
     pad_id: z.int().nonnegative().default(0),
-  }),
+  }).refine((o) => o.head_dim !== undefined || o.width % (2 * o.heads) === 0, { error: "width must be an even multiple of heads where head_dim is not given", path: ["heads"] })
+    .refine((o) => o.heads % o.kv_heads === 0, { error: "heads must be a multiple of kv_heads", path: ["kv_heads"] }),
   ports: ({ memory_width, vocabulary, width }) => ({
     in: {
       memory: port(["B", "M", memory_width]), memory_mask: port(["B", "M"], { dtype: "u8" }),
