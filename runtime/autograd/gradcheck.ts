@@ -1,5 +1,4 @@
-import { type HostArray, Scope, Tensor, fromArray } from "../tensor/index.ts";
-import { Philox } from "../tensor/index.ts";
+import { type HostArray, Philox, Scope, Tensor, fromArray } from "../tensor/index.ts";
 import { Tape } from "./tape.ts";
 
 export interface GradcheckOptions {

@@ -1,6 +1,5 @@
 import { RuntimeError } from "../errors.ts";
-import { type Tensor, accumulate, clone, sameShape } from "../tensor/index.ts";
-import { kernel, allocate } from "../tensor/index.ts";
+import { type Tensor, accumulate, allocate, clone, kernel, sameShape } from "../tensor/index.ts";
 
 const addKernel = kernel("add");
 
@@ -91,7 +90,10 @@ export class GradientSlots {
   #hold(gradient: Tensor): void {
     const holders = this.#holders.get(gradient.root);
     if (holders === undefined) this.#holders.set(gradient.root, { count: 1, pinned: false, tensors: new Set([gradient]) });
-    else holders.count++, holders.tensors.add(gradient);
+    else {
+      holders.count++;
+      holders.tensors.add(gradient);
+    }
   }
 
   #exclusive(gradient: Tensor): boolean {

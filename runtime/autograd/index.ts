@@ -1,4 +1,4 @@
 export { type OpDefinition, defineOp } from "./define-op.ts";
-export { type GradcheckReport, gradcheck } from "./gradcheck.ts";
+export { type GradcheckOptions, type GradcheckReport, gradcheck } from "./gradcheck.ts";
 export { GradientTree } from "./gradient-tree.ts";
 export { type Entry, type GradientRule, type Gradients, Tape, recordingTape, withoutRecording } from "./tape.ts";

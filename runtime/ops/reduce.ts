@@ -1,6 +1,5 @@
 import { defineOp } from "../autograd/index.ts";
-import { type Tensor, allocate, kernel, zeros } from "../tensor/index.ts";
-import { viewOf } from "../tensor/index.ts";
+import { type Tensor, allocate, kernel, viewOf, zeros } from "../tensor/index.ts";
 import { needDtype, needFloat, needShape } from "./check.ts";
 
 const sumAll = kernel("sum_all"), sumAllBackward = kernel("sum_all_backward");

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { type GradcheckOptions, gradcheck } from "../../../runtime/autograd/index.ts";
-import { Tape } from "../../../runtime/autograd/index.ts";
+import { type GradcheckOptions, Tape, gradcheck } from "../../../runtime/autograd/index.ts";
 import * as nn from "../../../runtime/nn/index.ts";
 import * as ops from "../../../runtime/ops/index.ts";
 import { type Tensor, fromArray, full } from "../../../runtime/tensor/index.ts";
