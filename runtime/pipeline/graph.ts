@@ -155,7 +155,7 @@ class Wires {
         fix: [
           ...differences.map((d) => difference(d, from, to)),
           ...(sameRank ? [] : [`${from.port.dims.length} dimensions against ${to.port.dims.length}.`]),
-          ...(sameDtype ? [] : [this.#others(to, from.node)]),
+          ...(sameDtype && sameRank ? [] : [this.#others(to)]),
         ].filter(Boolean).join(" "),
       });
       return [];
@@ -164,7 +164,7 @@ class Wires {
     if (gradient && !to.port.gradient) {
       this.#say(path, {
         expected: `an output without gradient, since none comes back from ${to.node.name}.${to.name}`, found: `${from.node.name}.${from.name}, which needs one`,
-        fix: this.#others(to, from.node) || "Connect an output of the data loader or of a frozen component.",
+        fix: this.#others(to) || "Connect an output of the data loader or of a frozen component.",
       });
       return [];
     }
@@ -189,8 +189,8 @@ class Wires {
     this.#say(["components", names[0]], { expected: "no component to wait for itself", found: `the cycle ${[...names, names[0]].join(" -> ")}`, fix: "Cut one of these connections." }, "key");
   }
 
-  #others(to: Output, except: GraphNode): string {
-    const fitting = this.#candidates(to).filter((candidate) => !candidate.startsWith(`${except.name}.`));
+  #others(to: Output): string {
+    const fitting = this.#candidates(to);
     return fitting.length > 0 ? `${alternatives(fitting)} would fit.` : "";
   }
 
@@ -219,14 +219,17 @@ function suggest(word: string, known: readonly string[], prefix = ""): string {
 
 /** Which numbers differ, and which options hold them. */
 function difference(d: { left: number; right: number; because: string[]; index: number }, from: Output, to: Output): string {
-  const holders = [...optionsHolding(from.node, d.left), ...optionsHolding(to.node, d.right)];
+  const holders = [...optionsHolding(from, d.left), ...optionsHolding(to, d.right)];
   const why = [...d.because, ...(holders.length > 0 ? [holders.join("; ")] : [])];
   return `Dimension ${d.index + 1} is ${d.left} against ${d.right}${why.length > 0 ? ` (${why.join("; ")})` : ""}.`;
 }
 
-function optionsHolding(node: GraphNode, value: number): string[] {
+/** Options that have the value; those that bear the name of the port, if there are such. */
+function optionsHolding({ node, name }: Output, value: number): string[] {
   if (typeof node.options !== "object" || node.options === null) return [];
-  return Object.entries(node.options).filter(([, v]) => v === value).map(([key]) => `${node.name}.options.${key} = ${value}`);
+  const holding = Object.entries(node.options).filter(([, v]) => v === value).map(([key]) => key);
+  const named = holding.filter((key) => key.includes(name));
+  return (named.length > 0 ? named : holding).map((key) => `${node.name}.options.${key} = ${value}`);
 }
 
 /** Kahn's order, ties in the given order; what is left over is in cycles, each named once, and appended. */
