@@ -37,6 +37,7 @@ export interface RunResult {
   /** Steps finished in all, those before a resume included. */
   step: number;
   losses: number[];
+  runFolder: string;
   first?: StepOutcome;
   last?: StepOutcome;
   checkpoint?: string;
@@ -125,7 +126,7 @@ class Training {
     const reason = step < steps ? "stopped" : "finished";
     const seconds = (performance.now() - this.#started) / 1000;
     this.#tell({ event: "end", reason, step, loss: this.#last?.loss, seconds, runFolder: this.o.runFolder, checkpoint: this.#checkpoint });
-    return { reason, step, losses: this.#losses, first: this.#first, last: this.#last, checkpoint: this.#checkpoint, seconds, stats };
+    return { reason, step, losses: this.#losses, runFolder: this.o.runFolder, first: this.#first, last: this.#last, checkpoint: this.#checkpoint, seconds, stats };
   }
 
   async #step(runner: StepRunner, step: number): Promise<void> {

@@ -1,0 +1,1 @@
+export { type EventLoopDelay, type EventLoopMeter, measureEventLoop } from "./event-loop-delay.ts";
