@@ -50,7 +50,9 @@ export const answer = definePlugin({
     },
   }),
   create({ width, location_base, location_bins, location_weight, l1_weight, giou_weight }): AnswerObjective {
-    const layers = [nn.linear({ in: width, out: width }), nn.linear({ in: width, out: width }), nn.linear({ in: width, out: 4 })];
+    // Uniform in +-1 / sqrt(inputs), as DETR's head starts.
+    const layer = (out: number) => nn.linear({ in: width, out, init: { kind: "uniform", bound: width ** -0.5 } });
+    const layers = [layer(width), layer(width), layer(4)];
     const parameters = nn.collect({ "head.box.0": layers[0], "head.box.1": layers[1], "head.box.2": layers[2] });
     const boxes = (hidden: Tensor) => sigmoid(layers[2].forward(relu(layers[1].forward(relu(layers[0].forward(hidden))))));
     const locations = { from: location_base, to: location_base + location_bins };

@@ -34,8 +34,9 @@ export const fourier = definePlugin({
   }),
   create({ width, features, hidden, gamma, coord_scale, grid }) {
     const frequencies = new nn.Parameter([features / 2, 2], { kind: "normal", std: 1 / gamma }, { decay: false });
-    const expand = nn.linear({ in: features, out: hidden });
-    const project = nn.linear({ in: hidden, out: width / corners });
+    // Uniform in +-1 / sqrt(inputs): a normal start of std 0.02 would leave positions a hundred times smaller than what they mark.
+    const expand = nn.linear({ in: features, out: hidden, init: { kind: "uniform", bound: features ** -0.5 } });
+    const project = nn.linear({ in: hidden, out: width / corners, init: { kind: "uniform", bound: hidden ** -0.5 } });
     const noBox = new nn.Parameter([width], { kind: "zeros" }, { decay: false });
     const parameters = nn.collect({
       "lff.Wr.weight": frequencies, "lff.mlp.0": expand, "lff.mlp.2": project, "lff.no_box": noBox,
