@@ -6,7 +6,7 @@
  * T-3: a shard that ends too early or turns to garbage gives the samples that were complete, and one fault naming the last member seen.
  * T-4: a second member of one name in one sample is a fault; the first one counts.
  */
-import { createReadStream, readdirSync, statSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
@@ -35,7 +35,6 @@ export async function readShard(path: string): Promise<{ samples: Sample[]; faul
   if (/\.(gz|tgz)$/.test(path)) pipeline(source, createGunzip(), extract, () => {});
   else pipeline(source, extract, () => {});
   let lastMember: string | undefined;
-  let bytesSeen = 0;
   try {
     for await (const entry of extract) {
       const { name, type, size } = entry.header;
@@ -44,7 +43,6 @@ export async function readShard(path: string): Promise<{ samples: Sample[]; faul
       const chunks: Buffer[] = [];
       for await (const chunk of entry) chunks.push(chunk as Buffer);
       const bytes = Buffer.concat(chunks);
-      bytesSeen += bytes.length;
       if (bytes.length !== size && type === "file") throw new Error(`member ends after ${bytes.length} of ${size} bytes`);
       const named = type === "file" ? sampleName(name) : undefined;
       if (!named) continue;
@@ -53,7 +51,11 @@ export async function readShard(path: string): Promise<{ samples: Sample[]; faul
       if (sample.members.has(named.suffix)) faults.push({ file: path, member: name, problem: "a second member of this name in one sample" });
       else sample.members.set(named.suffix, bytes);
     }
-    if (lastMember === undefined && bytesSeen === 0) faults.push({ file: path, problem: statSync(path).size === 0 ? "an empty file" : "no members" });
+    // A tar cut between two members reads like a whole one, but for the end mark.
+    if (lastMember !== undefined && path.endsWith(".tar") && !hasEndMark(path)) {
+      faults.push({ file: path, member: lastMember, problem: "the tar has no end mark after this member; what followed is lost" });
+    }
+    if (lastMember === undefined) faults.push({ file: path, problem: statSync(path).size === 0 ? "an empty file" : "no members" });
   } catch (cause) {
     const error = cause as NodeJS.ErrnoException;
     if (error.code === "ENOENT" || error.code === "EACCES" || error.code === "EISDIR") {
@@ -64,6 +66,19 @@ export async function readShard(path: string): Promise<{ samples: Sample[]; faul
   return { samples, faults };
 }
 
+/** Two blocks of zeros end a tar. */
+function hasEndMark(path: string): boolean {
+  const file = openSync(path, "r");
+  try {
+    const { size } = fstatSync(file);
+    const tail = Buffer.alloc(Math.min(size, 1024));
+    readSync(file, tail, 0, tail.length, size - tail.length);
+    return tail.every((byte) => byte === 0);
+  } finally {
+    closeSync(file);
+  }
+}
+
 /** T-1, T-2; undefined for a member that belongs to no sample. */
 export function sampleName(path: string): { key: string; suffix: string } | undefined {
   const parts = path.split("/");
@@ -71,8 +86,9 @@ export function sampleName(path: string): { key: string; suffix: string } | unde
   const reserved = (part: string) => /^__.*__$/.test(part);
   if (reserved(parts[0]) || parts.slice(0, -1).some(reserved)) return undefined;
   const dot = base.indexOf(".");
-  if (dot < 0 || base === "") return undefined;
-  return { key: [...parts.slice(0, -1), base.slice(0, dot)].join("/"), suffix: base.slice(dot + 1).toLowerCase() };
+  const key = [...parts.slice(0, -1), base.slice(0, Math.max(0, dot))].join("/");
+  if (dot < 0 || key === "") return undefined;
+  return { key, suffix: base.slice(dot + 1).toLowerCase() };
 }
 
 /** `data/train-{000..002}.tar` and `data/train-*.tar` -> the files, in order. Throws ERR_DATA when a pattern names nothing. */
