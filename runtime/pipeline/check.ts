@@ -8,28 +8,25 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { RuntimeError, nearest } from "../errors.ts";
-import type { Plugin, PluginHost } from "../plugin/define.ts";
-import type { Kind, TensorComponent } from "../plugin/kinds.ts";
-import { tensorKinds } from "../plugin/kinds.ts";
-import { checkOptions } from "../plugin/options.ts";
-import type { Path, RecipeProblem } from "../plugin/problem.ts";
-import { RecipeError, problem } from "../plugin/problem.ts";
-import type { LookupDetails, Registry } from "../plugin/registry.ts";
-import { createHost } from "../plugin/registry.ts";
+import type { PluginHost } from "../plugin/define.ts";
+import type { RecipeProblem } from "../plugin/problem.ts";
+import { RecipeError } from "../plugin/problem.ts";
+import type { Registry } from "../plugin/registry.ts";
+import type { Chosen } from "./build.ts";
+import { Builder } from "./build.ts";
 import type { Graph, GraphNode } from "./graph.ts";
 import { buildGraph } from "./graph.ts";
 import type { Plan } from "./plan.ts";
 import { buildPlan } from "./plan.ts";
-import type { PluginUse, Recipe } from "./recipe.ts";
-import { locateIn, readRecipe, readText, unreadableUse } from "./recipe.ts";
+import type { Recipe } from "./recipe.ts";
+import { readRecipe, readText } from "./recipe.ts";
 import type { Schedule } from "./schedule.ts";
 import { fromCsv, scheduleAuthors } from "./schedule.ts";
 import type { Simulation } from "./simulate.ts";
 import { simulate } from "./simulate.ts";
 import { validate } from "./validate.ts";
 
-/** A plugin with options that its schema has accepted and filled. */
-export interface Chosen { use: string; plugin: Plugin; options: unknown }
+export type { Chosen } from "./build.ts";
 
 export interface CheckResult {
   recipe: Recipe;
@@ -90,49 +87,8 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
   };
 }
 
-class Check {
-  readonly problems: RecipeProblem[] = [];
-  /** What plugins threw. */
-  readonly causes: unknown[] = [];
-  readonly locate;
-  readonly host: PluginHost;
-
-  constructor(readonly recipe: Recipe, readonly registry: Registry) {
-    this.locate = locateIn(recipe);
-    this.host = createHost(registry, { folder: recipe.folder, seed: recipe.seed });
-  }
-
-  async component(name: string): Promise<GraphNode | undefined> {
-    const entry = this.recipe.components[name];
-    const path = ["components", name];
-    const chosen = await this.#resolve(entry, undefined, path);
-    if (!chosen) return undefined;
-    const { plugin, options } = chosen;
-    if (plugin.kind !== "data-loader" && !(tensorKinds as readonly string[]).includes(plugin.kind)) {
-      this.#say([...path, "use"], { expected: `a component: a plugin of kind data-loader, ${tensorKinds.join(", ")}`, found: `${entry.use}, of kind ${plugin.kind}`, fix: placeFor(plugin.kind) });
-      return undefined;
-    }
-    return this.#try(chosen, path, () => {
-      const ports = plugin.ports(options);
-      const component = plugin.create(options, this.host);
-      const tensor = plugin.kind === "data-loader" ? undefined : (component as TensorComponent);
-      const parameters = tensor?.parameters() ?? {};
-      const frozen = tensor?.frozen ?? false;
-      const trainable = !frozen && Object.values(parameters).some((parameter) => parameter.trainable);
-      return { name, use: entry.use, kind: plugin.kind, plugin, options, ports, inputs: entry.in, component, parameters, trainable, frozen };
-    });
-  }
-
-  /** A plugin outside the graph. Trackers are not created here: they would open their files. */
-  async chosen(entry: PluginUse, kind: Kind, path: Path, create: boolean): Promise<Chosen | undefined> {
-    const chosen = await this.#resolve(entry, kind, path);
-    if (!chosen || !create) return chosen;
-    return this.#try(chosen, path, () => {
-      chosen.plugin.create(chosen.options, this.host);
-      return chosen;
-    });
-  }
-
+/** The rules that no single component can know. */
+class Check extends Builder {
   /** Two components that own one parameter name would overwrite each other in the checkpoint. */
   owners(nodes: readonly GraphNode[]): void {
     const owner = new Map<string, string>();
@@ -141,7 +97,7 @@ class Check {
       for (const parameter of Object.keys(node.parameters)) if (!owner.has(parameter)) owner.set(parameter, node.name);
       if (shared.length === 0) continue;
       const first = owner.get(shared[0])!;
-      this.#say(["components", node.name], {
+      this.say(["components", node.name], {
         expected: "every parameter to have one owner", found: `${first} and ${node.name} both owning "${shared[0]}"${shared.length > 1 ? ` and ${shared.length - 1} more` : ""}`,
         fix: "Remove one of the two, or connect both to one component's output.",
       }, "key");
@@ -153,21 +109,21 @@ class Check {
     const { batch, microbatches, from } = this.recipe.train;
     const loaders = nodes.filter((node) => node.kind === "data-loader");
     const objectives = nodes.filter((node) => node.kind === "objective");
-    if (complete && loaders.length === 0) this.#say("components", { expected: "a data loader", found: "none", fix: "Add one, for example pages: { use: data-loader/shards }." }, "key");
-    for (const second of loaders.slice(1)) this.#say(["components", second.name], { expected: "one data loader", found: `${second.name} beside ${loaders[0].name}`, fix: "Remove one of them." }, "key");
-    if (complete && objectives.length === 0) this.#say("components", { expected: "an objective: without a loss nothing is learned", found: "none", fix: "Add one, for example mlm: { use: objective/mlm }." }, "key");
+    if (complete && loaders.length === 0) this.say("components", { expected: "a data loader", found: "none", fix: "Add one, for example pages: { use: data-loader/shards }." }, "key");
+    for (const second of loaders.slice(1)) this.say(["components", second.name], { expected: "one data loader", found: `${second.name} beside ${loaders[0].name}`, fix: "Remove one of them." }, "key");
+    if (complete && objectives.length === 0) this.say("components", { expected: "an objective: without a loss nothing is learned", found: "none", fix: "Add one, for example mlm: { use: objective/mlm }." }, "key");
     if (batch % microbatches !== 0) {
-      this.#say(["train", "batch"], { expected: `a batch that ${microbatches} microbatches divide`, found: String(batch), fix: `Write ${Math.ceil(batch / microbatches) * microbatches}, or change train.microbatches.` });
+      this.say(["train", "batch"], { expected: `a batch that ${microbatches} microbatches divide`, found: String(batch), fix: `Write ${Math.ceil(batch / microbatches) * microbatches}, or change train.microbatches.` });
     }
     for (const node of objectives) {
       if (!node.plugin.separable && microbatches > 1) {
-        this.#say(["components", node.name], { expected: `train.microbatches: 1, since ${node.use} compares pages with each other`, found: String(microbatches), fix: "Set train.microbatches to 1." }, "key");
+        this.say(["components", node.name], { expected: `train.microbatches: 1, since ${node.use} compares pages with each other`, found: String(microbatches), fix: "Set train.microbatches to 1." }, "key");
       }
       if (loaders.length === 1) this.#counts(node, loaders[0]);
     }
     this.#scheduleName();
     if (from !== undefined && !existsSync(resolve(this.recipe.folder, from))) {
-      this.#say(["train", "from"], { expected: "the folder of a checkpoint", found: `nothing at ${resolve(this.recipe.folder, from)}`, fix: "Check the path; relative paths start at the recipe." });
+      this.say(["train", "from"], { expected: "the folder of a checkpoint", found: `nothing at ${resolve(this.recipe.folder, from)}`, fix: "Check the path; relative paths start at the recipe." });
     }
   }
 
@@ -176,7 +132,7 @@ class Check {
     for (const count of objective.plugin.counts(objective.options)) {
       if (given.length === 0 || given.includes(count)) continue;
       const guess = nearest(count, given);
-      this.#say(["components", objective.name], {
+      this.say(["components", objective.name], {
         expected: `the count "${count}" from ${loader.name}, which normalises the loss of ${objective.use}`, found: `only ${given.join(", ")}`,
         fix: guess ? `Is it "${guess}"?` : `Give ${loader.name} the options that make it count them.`,
       }, "key");
@@ -187,7 +143,7 @@ class Check {
   learning(graph: Graph): void {
     for (const node of graph.nodes) {
       if (node.kind !== "objective" || node.trainable || graph.edges.some((edge) => edge.gradient && edge.to[0] === node.name)) continue;
-      this.#say(["components", node.name, "in"], { expected: "an input from something that learns", found: "only data and frozen components", fix: "Connect an encoder, fusion or decoder." }, "key");
+      this.say(["components", node.name, "in"], { expected: "an input from something that learns", found: "only data and frozen components", fix: "Connect an encoder, fusion or decoder." }, "key");
     }
   }
 
@@ -197,7 +153,7 @@ class Check {
     try {
       const schedule = this.#author(wanted, plan);
       if (schedule.microbatches !== microbatches) {
-        this.#say(path, { expected: `a schedule of ${microbatches} microbatches, as train.microbatches says`, found: `one of ${schedule.microbatches}`, fix: "Change one of them." });
+        this.say(path, { expected: `a schedule of ${microbatches} microbatches, as train.microbatches says`, found: `one of ${schedule.microbatches}`, fix: "Change one of them." });
         return undefined;
       }
       validate(schedule, plan);
@@ -205,7 +161,7 @@ class Check {
     } catch (error) {
       if (!(error instanceof RuntimeError) || error.code !== "ERR_SCHEDULE") throw error;
       this.causes.push(error);
-      this.#say(path, { expected: "a schedule that keeps the rules", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });
+      this.say(path, { expected: "a schedule that keeps the rules", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });
       return undefined;
     }
   }
@@ -221,69 +177,8 @@ class Check {
     if (known.includes(schedule)) return;
     const file = resolve(this.recipe.folder, schedule);
     const guess = nearest(schedule, known);
-    if (!schedule.endsWith(".csv")) this.#say(["train", "schedule"], { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${schedule}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
-    else if (!existsSync(file)) this.#say(["train", "schedule"], { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
-  }
-
-  /** The plugin of a `use` with its options, or problems. */
-  async #resolve(entry: { use: string; options: Record<string, unknown> }, kind: Kind | undefined, path: Path): Promise<Chosen | undefined> {
-    const plugin = entry.use === unreadableUse ? undefined : await this.#load(entry.use, kind, [...path, "use"]);
-    if (!plugin) return undefined;
-    for (const [inner, use] of usesIn(entry.options)) if (!await this.#load(use, undefined, [...path, "options", ...inner, "use"])) return undefined;
-    const checked = checkOptions(plugin, entry.options, [...path, "options"], this.locate);
-    this.problems.push(...checked.problems);
-    return checked.problems.length > 0 ? undefined : { use: entry.use, plugin, options: checked.value };
-  }
-
-  async #load(use: string, kind: Kind | undefined, path: Path): Promise<Plugin | undefined> {
-    try {
-      return await this.registry.load(use, this.recipe.folder, kind);
-    } catch (error) {
-      if (!(error instanceof RuntimeError) || error.code !== "ERR_PLUGIN") throw error;
-      const said = error.details as Partial<LookupDetails>;
-      this.causes.push(...(error.cause === undefined ? [] : [error]));
-      this.#say(path, said.expected === undefined ? { expected: "a plugin", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" } : { expected: said.expected, found: said.found!, fix: said.fix! });
-      return undefined;
-    }
-  }
-
-  /** Whatever a plugin throws becomes a problem of the component; problems of plugins inside it keep their words. */
-  #try<T>(chosen: Chosen, path: Path, work: () => T): T | undefined {
-    try {
-      return work();
-    } catch (error) {
-      this.causes.push(error);
-      if (error instanceof RecipeError) {
-        for (const inner of error.problems) this.#say([...path, "options"], { expected: `${inner.where ? `${inner.where} to be ` : ""}${inner.expected} in the options of ${inner.file}`, found: inner.found, fix: inner.fix }, "key");
-      } else {
-        const message = (error instanceof Error ? error.message : String(error)).replace(/\.$/, "");
-        this.#say(path, { expected: `${chosen.use} ${chosen.plugin.version} to be built from its options`, found: `that it threw: ${message}`, fix: "Correct its options, or the plugin." }, "key");
-      }
-      return undefined;
-    }
-  }
-
-  #say(path: Path | string, said: { expected: string; found: string; fix: string }, part: "key" | "value" = "value"): void {
-    this.problems.push(problem(this.locate(typeof path === "string" ? [path] : path, part), path, said));
-  }
-}
-
-/** Where a plugin of a kind that is no component belongs. */
-function placeFor(kind: Kind): string {
-  switch (kind) {
-    case "optimizer": return "It belongs under train.optimizer.";
-    case "evaluator": return "It belongs under evaluate.evaluator.";
-    case "tracker": return "It belongs under trackers.";
-    default: return "It belongs into the options of the data loader.";
-  }
-}
-
-/** Plugins named inside options (a loader's tokenizer): `{ use: ... }` at any depth. */
-function* usesIn(value: unknown, path: Path = []): Generator<[Path, string]> {
-  if (typeof value !== "object" || value === null) return;
-  for (const [key, inner] of Object.entries(value)) {
-    if (key === "use" && typeof inner === "string") yield [path, inner];
-    else yield* usesIn(inner, [...path, key]);
+    if (!schedule.endsWith(".csv")) this.say(["train", "schedule"], { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${schedule}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
+    else if (!existsSync(file)) this.say(["train", "schedule"], { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
   }
 }
 

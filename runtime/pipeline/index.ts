@@ -1,4 +1,4 @@
-export { type CheckResult, type Chosen, checkRecipe } from "./check.ts";
+export { type CheckResult, type Chosen, checkFile, checkRecipe } from "./check.ts";
 export type { Edge, Graph, GraphNode } from "./graph.ts";
 export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.ts";
 export type { Plan, StageEdge, StagePlan } from "./plan.ts";

@@ -11,7 +11,7 @@ import type { Locate, RecipeProblem } from "../plugin/problem.ts";
 import { problem } from "../plugin/problem.ts";
 import { type DType, bytesPerElement } from "../tensor/index.ts";
 import type { Edge, End, Graph, GraphNode } from "./graph.ts";
-import { topological } from "./graph.ts";
+import { topological } from "./order.ts";
 
 export interface StagePlan {
   name: string;

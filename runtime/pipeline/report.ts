@@ -1,7 +1,7 @@
 /** What `octavo check` prints: the components, the stages and what travels between them, as tables for people and as plain data for programs. */
 import { formatDims } from "../plugin/ports.ts";
 import type { CheckResult } from "./check.ts";
-import type { StageEdge } from "./plan.ts";
+import type { EdgeTensor, StageEdge } from "./plan.ts";
 import { numbersIn } from "./plan.ts";
 import { formatGrid } from "./schedule.ts";
 
@@ -58,7 +58,7 @@ function stageTable({ plan, simulation }: CheckResult): string[] {
 function edgeTable({ plan }: CheckResult): string[] {
   const rows = plan.edges.flatMap((edge) => [
     ...edge.tensors.map((t, i) => [i === 0 ? `${edge.from} -> ${edge.to}` : "", t.from.join("."), t.dtype, formatDims(t.dims), bytes(t.bytes), t.gradient ? bytes(t.bytes) : "-"]),
-    ...(edge.tensors.length > 1 ? [["", "together", "", "", bytes(edge.bytes), edge.gradient ? bytes(edge.gradientBytes) : "-"]] : []),
+    ...(edge.tensors.length > 1 ? [["", "together", "", "", sum(edge.tensors), edge.gradient ? sum(edge.tensors.filter((t) => t.gradient)) : "-"]] : []),
   ]);
   const unknown = [...new Set(plan.edges.flatMap((edge) => unsized(edge, plan.sizes)))];
   const sizes = Object.entries(plan.sizes).filter(([name]) => plan.edges.some((e) => e.tensors.some((t) => t.dims.includes(name)))).map(([name, value]) => `${name} = ${value}`);
@@ -81,6 +81,12 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], ri
 
 const count = (n: number): string => (n === 0 ? "-" : n.toLocaleString("en-US"));
 const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
+
+/** What is known of a sum, and that there is more. */
+function sum(tensors: readonly EdgeTensor[]): string {
+  const known = tensors.reduce((total, t) => total + (t.bytes ?? 0), 0);
+  return tensors.every((t) => t.bytes !== undefined) ? bytes(known) : `${bytes(known)} + ?`;
+}
 
 function bytes(n: number | undefined): string {
   if (n === undefined) return "?";

@@ -60,7 +60,15 @@ export function readSource(text: string, file: string): Written {
     return [line, col];
   };
   walk(document.contents, [], { source, at, problems });
-  return { tree: document.toJS() as unknown, source, problems };
+  try {
+    const tree = document.toJS() as unknown;
+    JSON.stringify(tree); // throws for an alias inside its own anchor, which nothing after this could walk
+    return { tree, source, problems };
+  } catch (error) {
+    return { tree: undefined, source, problems: [problem({ file, line: 1, column: 1 }, "", {
+      expected: "aliases that can be written out", found: `that ${sentence((error as Error).message)}`, fix: "Write the value instead of the *alias.",
+    })] };
+  }
 }
 
 interface Walk { source: RecipeSource; at(node: Node | null | undefined): At | undefined; problems: RecipeProblem[] }
@@ -160,7 +168,8 @@ function descend(tree: Container, path: readonly string[], schema: z.ZodType, pl
   for (let i = 0; i < path.length - 1; i++) {
     const unknown = refuseUnknown(at, path, i, schema, place, {});
     if (unknown) return unknown;
-    const next = (at[path[i]] ??= {});
+    if (!Object.hasOwn(at, path[i])) at[path[i]] = {};
+    const next = at[path[i]];
     if (typeof next !== "object" || next === null) {
       return problem(place, path, {
         expected: `a map at ${path.slice(0, i + 1).join(".")}`, found: describeValue(next),
@@ -175,6 +184,7 @@ function descend(tree: Container, path: readonly string[], schema: z.ZodType, pl
 /** Step `i` of the path must be written already, or be a key the schema knows, or be a whole new entry of a record. */
 function refuseUnknown(at: Container, path: readonly string[], i: number, schema: z.ZodType, place: Place, value: unknown): RecipeProblem | undefined {
   const step = path[i];
+  if (step === "__proto__") return problem(place, path, { expected: "a name", found: `"${step}"`, fix: "No key is called so." });
   if (Object.hasOwn(at, step)) return undefined;
   if (Array.isArray(at)) {
     return problem(place, path, { expected: `an index of ${path.slice(0, i).join(".")}, 0 to ${at.length - 1}`, found: JSON.stringify(step), fix: "" });

@@ -61,6 +61,12 @@ describe("a recipe", () => {
     for (const empty of ["", "# nothing\n", "- a\n", "12"]) assert.match(problems(empty)[0], /^r\.yaml:1:1: expected a recipe: a map with name, seed, .*Start from examples\/tiny\.yaml\.$/);
   });
 
+  it("survives aliases that contain themselves or grow without end", () => {
+    assert.match(problems("components: &a\n  b: *a\n")[0], /^r\.yaml:1:1: expected aliases that can be written out, found that /);
+    const lines = Array.from({ length: 9 }, (_, i) => `l${i}: &l${i} [${i === 0 ? "1" : Array(9).fill(`*l${i - 1}`).join(", ")}]`);
+    assert.match(problems(lines.join("\n"))[0], /^r\.yaml:1:1: expected aliases that can be written out, found that excessive alias count/);
+  });
+
   it("says so when the file is not there", () => {
     assert.throws(() => loadRecipe("/nowhere/at/all.yaml"), (error: RecipeError) => error.code === "ERR_RECIPE" && error.message === "/nowhere/at/all.yaml: expected a readable recipe, found no such file. Check the path.");
   });
@@ -126,6 +132,12 @@ describe("an override", () => {
       `--set stages.image.7=text: stages.image.7: expected an index of stages.image, 0 to 1, found "7".`,
       `--set components.fusion.in.image_position=null: components.fusion.in.image_position: expected a key of components.fusion.in, found "image_position". Did you mean "text_position"?`,
     ]);
+  });
+
+  it("cannot reach the prototype of objects", () => {
+    assert.match(problems(recipeText, ["components.text.options.__proto__.width=9"])[0], /expected a name, found "__proto__"/);
+    parseRecipe(recipeText, "r.yaml", ["components.text.options.constructor.width=9"]);
+    assert.deepEqual([({} as { width?: number }).width, (Object as { width?: number }).width], [undefined, undefined]);
   });
 
   it("is refused when it is no assignment or its value no YAML", () => {
