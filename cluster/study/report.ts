@@ -6,7 +6,7 @@ import { parentName, type Study } from "./study-file.ts";
 
 export interface ArmSummary {
   name: string;
-  values: { seed: number; value: number; runFolder: string }[];
+  values: { seed: number; value: number; loss?: number; scores: Record<string, number>; runFolder: string }[];
   mean: number;
   /** Sample standard deviation over seeds; undefined for one seed. */
   spread?: number;
@@ -20,7 +20,7 @@ export interface StudyReport { study: string; metric: string; better: "lower" | 
 export function summarise(study: Study, arms: readonly StudyArm[], runs: readonly FinishedRun[]): StudyReport {
   const valuesOf = (arm: string): ArmSummary["values"] => study.seeds.map((seed) => {
     const run = runs.find((one) => one.arm === arm && one.seed === seed)!;
-    return { seed, value: metricOf(run, study.metric)!, runFolder: run.runFolder };
+    return { seed, value: metricOf(run, study.metric)!, loss: run.loss, scores: run.scores, runFolder: run.runFolder };
   });
   const parent = valuesOf(parentName);
   return {

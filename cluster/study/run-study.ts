@@ -101,7 +101,7 @@ export function metricOf(run: FinishedRun, metric: string): number | undefined {
 
 function missingMetric(study: Study, run: FinishedRun): RuntimeError {
   return new RuntimeError("ERR_INPUT", `${study.file}: metric: no "${study.metric}" came out of arm ${run.arm}. There are: ${["loss", ...Object.keys(run.scores)].join(", ")}. ` +
-    `Scores need \`evaluate:\` in the recipe.`, { metric: study.metric });
+    `Scores of answers need \`evaluate:\` in the recipe.`, { metric: study.metric });
 }
 
 function findFinished(state: StudyState, run: PlannedRun, folder: string): FinishedRun | undefined {

@@ -20,8 +20,11 @@ const study = z.strictObject({
   parent: z.string().min(1),
   seeds: z.array(z.int().min(0)).min(1),
   arms: z.record(z.string().regex(/^[A-Za-z][A-Za-z0-9_-]*$/), arm),
-  /** `loss` is the last training loss; any other name is a score of the last evaluation. */
-  metric: z.string().default("loss"),
+  /**
+   * `held-out.loss`, or that of one objective (`held-out.mlm`), or a score of the recipe's evaluator, all of the final checkpoint;
+   * `loss` is the last step's training loss and saves the evaluation.
+   */
+  metric: z.string().default("held-out.loss"),
   better: z.enum(["lower", "higher"]).optional(),
   /** Overrides of the parent, and so of every arm. */
   set: z.record(z.string(), z.unknown()).default({}),
@@ -41,5 +44,5 @@ export function loadStudy(file: string): Study {
   if (new Set(read.seeds).size !== read.seeds.length) {
     throw new RuntimeError("ERR_INPUT", `${file}: seeds: expected different seeds, found ${read.seeds.join(", ")}. The same seed gives the same run.`, { file });
   }
-  return { ...read, better: read.better ?? (/loss/.test(read.metric) ? "lower" : "higher"), parent: resolve(dirname(file), read.parent), file };
+  return { ...read, better: read.better ?? (/loss|^held-out\./.test(read.metric) ? "lower" : "higher"), parent: resolve(dirname(file), read.parent), file };
 }

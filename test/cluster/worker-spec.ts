@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,8 +8,14 @@ import type { Entry } from "../../cluster/launcher/entries.ts";
 /** The trivial program that stands for a worker. */
 export const trivialWorker: Entry = { command: process.execPath, args: [fileURLToPath(new URL("fixtures/worker.mjs", import.meta.url))] };
 
+const folders: string[] = [];
+process.once("exit", () => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+
+/** A folder that goes when the tests end. */
 export function temporaryFolder(): string {
-  return mkdtempSync(join(tmpdir(), "octavo-cluster-"));
+  const folder = mkdtempSync(join(tmpdir(), "octavo-cluster-"));
+  folders.push(folder);
+  return folder;
 }
 
 export function workerSpec(name: string, folder: string): WorkerSpec {

@@ -1,0 +1,139 @@
+/** The commands and their options; what they do is in verbs.ts and, per command, in the files beside this one. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { checkToJson, formatCheck } from "../../runtime/index.ts";
+import { packageRoot } from "../launcher/entries.ts";
+import { formatReport } from "../study/report.ts";
+import { ablate, ask, check, evaluate, heldOut, listPlugins, readRecipe, train, type TrainChoice, type AblateChoice } from "../verbs.ts";
+import { doctor, formatFindings } from "./doctor.ts";
+import type { Output, Streams } from "./output.ts";
+import { formatPlugins, pluginEvents } from "./plugins.ts";
+import { runProgress } from "./progress.ts";
+import { serveAgent, serveCoordinator } from "./serve.ts";
+import { stopOnSignals } from "./stop.ts";
+
+export function buildProgram(output: Output, streams: Streams, exit: (code: number) => void): Command {
+  const program = new Command("octavo");
+  program.exitOverride().configureOutput({ writeOut: streams.out, writeErr: () => {} }); // errors are thrown, and said once by main
+  const version = (JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")) as { version: string }).version;
+  program.description("Compose, train, ablate and ask multimodal document models.").version(version).showSuggestionAfterError();
+  const command = (usage: string, description: string): Command => program.command(usage).description(description).option("--json", "one JSON object per line");
+
+  command("check <recipe>", "find every mistake in a recipe and show its components, stages and edges, without running it")
+    .addOption(setOption()).addOption(seedOption())
+    .action(async (recipe: string, o: { set: string[]; seed?: number }) => {
+      const result = await check(recipe, o);
+      output.event({ event: "check", ...checkToJson(result) } as { event: string });
+      output.say(formatCheck(result));
+    });
+
+  place(command("train <recipe>", "train a recipe in a run folder of its own"))
+    .addOption(setOption()).addOption(seedOption())
+    .option("--resume <path>", "continue from a checkpoint, or from the latest of a run folder")
+    .option("--runs <folder>", "where run folders are made", "runs")
+    .action(async (recipe: string, o: TrainChoice) => {
+      const stop = stopOnSignals((message) => output.warn(message));
+      try {
+        const shown = readRecipe(recipe, o).trackers.some((tracker) => tracker.use === "tracker/console");
+        await train(recipe, { ...o, signal: stop.signal, onEvent: runProgress(output, { shown }) });
+      } finally {
+        stop.dispose();
+      }
+    });
+
+  place(command("ablate <study>", "run a study: a parent recipe, arms that change it, several seeds; the same command continues a stopped one"))
+    .option("--folder <folder>", "the study's folder (default: runs/study-<name>)")
+    .action(async (file: string, o: AblateChoice) => {
+      const stop = stopOnSignals((message) => output.warn(message));
+      try {
+        await runAblate(file, { ...o, signal: stop.signal }, output);
+      } finally {
+        stop.dispose();
+      }
+    });
+
+  command("ask <checkpoint> <page> <prompt>", "ask a checkpoint about a page: an image with its word JSON, or a PDF with a text layer")
+    .option("--words <file>", "word JSON of the image (default: the file beside it with the same name)")
+    .option("--out <png>", "write the page with the answer's boxes")
+    .option("--threads <n>", "threads", positive)
+    .action(async (checkpoint: string, page: string, prompt: string, o: { words?: string; out?: string; threads?: number }) => {
+      const { page: _page, ...found } = await ask(checkpoint, page, prompt, o); // the page's bytes are no answer
+      output.event({ event: "answer", ...found, ...(o.out ? { out: o.out } : {}) } as { event: string });
+      output.say(found.text || "(no answer)");
+      if (o.out) output.say(`page with ${found.boxes.length} box${found.boxes.length === 1 ? "" : "es"}: ${o.out}`);
+    });
+
+  command("evaluate <checkpoint>", "score a checkpoint on the pages its recipe holds out")
+    .option("--limit <n>", "at most so many questions", positive)
+    .option("--threads <n>", "threads", positive)
+    .action(async (checkpoint: string, o: { limit?: number; threads?: number }) => {
+      const result = await evaluate(checkpoint, o);
+      output.event({ event: "evaluation", ...result } as { event: string });
+      output.say(`${result.checkpoint}: step ${result.step}, ${result.examples} held-out examples${result.cutShort ? `, ${result.cutShort} answers cut short` : ""}`);
+      for (const [name, value] of Object.entries({ ...heldOut(result.losses), ...result.scores })) output.say(`  ${name.padEnd(24)} ${value.toPrecision(5)}`);
+    });
+
+  command("doctor", "what this machine offers, what is missing and how to get it").action(async () => {
+    const findings = await doctor();
+    for (const finding of findings) output.event({ event: "finding", ...finding } as { event: string });
+    output.say(formatFindings(findings));
+    if (findings.some((finding) => finding.state === "missing")) exit(1);
+  });
+
+  command("plugins", "the plugins a recipe can use: kinds, names, versions, ports").action(async () => {
+    const plugins = await listPlugins();
+    for (const event of pluginEvents(plugins)) output.event(event);
+    output.say(formatPlugins(plugins));
+  });
+
+  command("coordinator", "serve the control plane on this machine (train --on starts one itself)")
+    .option("--port <n>", "0 lets the system choose", port, 0)
+    .action((o: { port: number }) => serveCoordinator(o.port, output));
+  command("agent", "run workers for a coordinator (train --on starts them itself)")
+    .requiredOption("--coordinator <host:port>").requiredOption("--name <name>")
+    .action((o: { coordinator: string; name: string }) => serveAgent(o, output));
+  return program;
+}
+
+/** Where a run takes place; the same words for train and ablate. */
+function place(command: Command): Command {
+  return command
+    .option("--in-process", "everything in this one process, the reference; stages are ignored")
+    .option("--on <cluster.yaml>", "run the workers under the agents of a cluster")
+    .addOption(new Option("--lane <lane>", "how tensors travel between processes").choices(["zeromq", "shared-memory"]))
+    .option("--threads <n>", "threads per process", positive);
+}
+
+async function runAblate(file: string, choice: AblateChoice, output: Output): Promise<void> {
+  let progress = runProgress(output, { inStudy: true });
+  const report = await ablate(file, {
+    ...choice,
+    onRunEvent: (event, run) => progress({ ...event, ...run }),
+    onEvent(event) {
+      output.event(event);
+      if (event.event === "study") output.say(`study ${event.name} in ${event.folder}: ${event.runs} runs (${event.arms.join(", ")}; seeds ${event.seeds.join(", ")}), ${event.finished} finished before`);
+      if (event.event !== "run") return;
+      progress = runProgress(output, { inStudy: true });
+      output.say(`run ${event.index}/${event.runs}: ${event.arm}, seed ${event.seed}: ${event.state}${event.metric === undefined ? "" : ` (${event.metric})`} ${event.runFolder}`);
+    },
+  });
+  output.say(report ? `\n${formatReport(report)}` : "stopped; the same command continues");
+}
+
+function setOption(): Option {
+  return new Option("--set <path=value>", "override one value of the recipe; may be repeated").default([]).argParser((value: string, before: string[]) => [...before, value]);
+}
+
+function seedOption(): Option {
+  return new Option("--seed <n>", "seed of weights and data order").argParser((text: string) => whole(text, 0));
+}
+
+const positive = (text: string): number => whole(text, 1);
+const port = (text: string): number => whole(text, 0);
+
+function whole(text: string, least: number): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < least) throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`);
+  return value;
+}

@@ -1,0 +1,136 @@
+/** The verbs of the command line as functions: what `octavo check|train|ablate|ask|evaluate|plugins` call, and programs too. */
+import { join } from "node:path";
+import {
+  answer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
+  type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent,
+} from "../runtime/index.ts";
+import { loadClusterFile } from "./launcher/cluster-file.ts";
+import { clusterLauncher } from "./launcher/cluster.ts";
+import { localLauncher } from "./launcher/local.ts";
+import type { StudyReport } from "./study/report.ts";
+import { runStudy, type StudyEvent } from "./study/run-study.ts";
+import { loadStudy } from "./study/study-file.ts";
+
+/** The built-in plugins, loaded through the package's own door: the cluster imports no plugin. */
+export async function catalogue(): Promise<Registry> {
+  const { builtins } = await import("octavo/plugins");
+  return createRegistry(builtins);
+}
+
+export async function listPlugins(): Promise<Plugin[]> {
+  return (await catalogue()).plugins();
+}
+
+export interface RecipeChoice {
+  /** `a.b=c`, laid over the recipe in order. */
+  set?: readonly string[];
+  seed?: number;
+}
+
+/** A recipe file with its overrides. Throws RecipeError. */
+export function readRecipe(path: string, { set = [], seed }: RecipeChoice = {}): Recipe {
+  return loadRecipe(path, seed === undefined ? set : [...set, `seed=${seed}`]);
+}
+
+/** Everything that can be wrong with a recipe, found without allocating a tensor. Throws RecipeError. */
+export async function check(path: string, choice: RecipeChoice = {}): Promise<CheckResult> {
+  return checkRecipe(readRecipe(path, choice), await catalogue());
+}
+
+export interface RunPlace {
+  /** One process, the reference; `stages` of the recipe are ignored. */
+  inProcess?: boolean;
+  /** A cluster file: workers run under its agents. */
+  on?: string;
+  /** Wanted lane between processes; without it each link takes the best that both ends offer. */
+  lane?: string;
+  /** Threads per process; else as the recipe says. */
+  threads?: number;
+}
+
+export interface TrainChoice extends RecipeChoice, RunPlace {
+  /** A checkpoint, or a run folder: its latest. */
+  resume?: string;
+  /** Where run folders are made; default `runs`. */
+  runs?: string;
+  onEvent?: (event: RunEvent) => void;
+  /** Aborted: the run saves a checkpoint after the current step and ends with reason "stopped". */
+  signal?: AbortSignal;
+}
+
+/** Trains a recipe in a run folder of its own. Throws RecipeError before anything starts, ERR_RUN when a part fails. */
+export async function train(path: string, choice: TrainChoice = {}): ReturnType<typeof trainRecipe> {
+  const recipe = readRecipe(path, choice);
+  const registry = await catalogue();
+  await checkRecipe(recipe, registry); // a wrong recipe leaves no run folder behind
+  const runFolder = createRunFolder(choice.runs ?? "runs", recipe.name, new Date()).path;
+  return trainIn(recipe, registry, runFolder, choice);
+}
+
+async function trainIn(recipe: Recipe, registry: Registry, runFolder: string, choice: TrainChoice): ReturnType<typeof trainRecipe> {
+  const launcher = await launcherFor(choice);
+  try {
+    return await trainRecipe(recipe, {
+      runFolder, registry, launcher, inProcess: choice.inProcess ?? false, lane: choice.lane, threads: choice.threads, resume: choice.resume,
+      onEvent: choice.onEvent ?? (() => {}), signal: choice.signal ?? new AbortController().signal,
+    });
+  } finally {
+    await launcher.close();
+  }
+}
+
+async function launcherFor({ inProcess, on }: RunPlace): Promise<Launcher> {
+  if (on === undefined) return localLauncher();
+  if (inProcess) throw new RuntimeError("ERR_INPUT", "--in-process and --on exclude each other: one process needs no cluster.");
+  return clusterLauncher(loadClusterFile(on));
+}
+
+export interface AblateChoice extends RunPlace {
+  /** The study's folder, where a stopped study continues; default `runs/study-<name>`. */
+  folder?: string;
+  onEvent?: (event: StudyEvent) => void;
+  onRunEvent?: (event: RunEvent, run: { arm: string; seed: number }) => void;
+  signal?: AbortSignal;
+}
+
+/** Runs a study to its report; undefined when stopped before. Every recipe is checked before the first run starts. */
+export async function ablate(path: string, choice: AblateChoice = {}): Promise<StudyReport | undefined> {
+  const study = loadStudy(path);
+  const registry = await catalogue();
+  return runStudy(study, {
+    folder: choice.folder ?? join("runs", `study-${study.name}`),
+    check: (recipe) => checkRecipe(recipe, registry),
+    async train(recipe, { runFolder, onEvent, signal }) {
+      const result = await trainIn(recipe, registry, runFolder, { ...choice, onEvent, signal });
+      if (result.reason !== "finished" || study.metric === "loss") return;
+      const { losses, scores, examples } = await evaluateCheckpoint(result.checkpoint!, { registry, threads: choice.threads, signal });
+      onEvent({ event: "evaluation", step: result.step, examples, scores: { ...heldOut(losses), ...scores } });
+    },
+    onEvent: choice.onEvent, onRunEvent: choice.onRunEvent, signal: choice.signal,
+  });
+}
+
+/** Losses on held-out pages under the names by which a study asks for them: `held-out.mlm`, and `held-out.loss`, their sum. */
+export function heldOut(losses: Record<string, number>): Record<string, number> {
+  const sum = Object.values(losses).reduce((total, loss) => total + loss, 0);
+  return { "held-out.loss": sum, ...Object.fromEntries(Object.entries(losses).map(([name, loss]) => [`held-out.${name}`, loss])) };
+}
+
+export interface AskChoice { /** Word JSON of an image; default: beside it, with its name. */ words?: string; /** A picture of the page with the answer's boxes. */ out?: string; threads?: number }
+
+/** Asks a checkpoint about one page: an image with its word JSON, or a PDF with a text layer. */
+export async function ask(checkpoint: string, page: string, prompt: string, choice: AskChoice = {}): ReturnType<typeof answer> {
+  const found = await answer(checkpoint, page, prompt, { ...choice, registry: await catalogue() });
+  if (choice.out !== undefined) {
+    const { writePageWithBoxes } = await import("octavo/plugins");
+    await writePageWithBoxes(choice.out, found.page.image!, found.boxes);
+  }
+  return found;
+}
+
+export interface EvaluateChoice { /** The same components as they start: what a trained model is compared with. */ untrained?: boolean; /** Longest answer. */ maxTokens?: number; limit?: number; threads?: number; set?: readonly string[]; signal?: AbortSignal }
+
+/** Scores of a checkpoint on the pages its recipe holds out. */
+export async function evaluate(checkpoint: string, choice: EvaluateChoice = {}): ReturnType<typeof evaluateCheckpoint> {
+  return evaluateCheckpoint(checkpoint, { ...choice, registry: await catalogue() });
+}
