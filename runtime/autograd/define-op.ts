@@ -22,12 +22,15 @@ export interface OpDefinition<A extends readonly unknown[], S> {
  */
 export function defineOp<A extends readonly unknown[], S>(definition: OpDefinition<A, S>): (...args: A) => Tensor {
   const { name, operands, forward } = definition;
-  const rules = Object.entries(definition.gradients).map(([key, gradient]) => toRule(name, operands, key, gradient)) as GradientRule<unknown>[];
+  const rules = Object.entries(definition.gradients)
+    .map(([key, gradient]) => toRule(name, operands, key, gradient)) as GradientRule<unknown>[];
   const count = operands.length;
   return (...args) => {
     const { output, saves } = forward(...args);
     const tape = recordingTape();
-    if (tape !== undefined) tape.add({ op: name, inputs: args.length === count ? args : args.slice(0, count), outputs: [output], rules, saved: saves });
+    if (tape !== undefined) {
+      tape.add({ op: name, inputs: args.length === count ? args : args.slice(0, count), outputs: [output], rules, saved: saves });
+    }
     return output;
   };
 }

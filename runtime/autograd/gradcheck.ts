@@ -1,6 +1,8 @@
 import { type HostArray, Philox, Scope, Tensor, fromArray } from "../tensor/index.ts";
 import { Tape } from "./tape.ts";
 
+export type Checked = (...inputs: Tensor[]) => Tensor | readonly Tensor[];
+
 export interface GradcheckOptions {
   /** Step of the central difference. */
   epsilon?: number;
@@ -21,31 +23,40 @@ export interface GradcheckReport {
  * Compares the tape's gradients with central differences, in f64, of the scalar sum(w * f(inputs)) with fixed random w.
  * `f` is called many times and must be a pure function of its inputs. Inputs that are not f64 are passed as they are.
  */
-export async function gradcheck(f: (...inputs: Tensor[]) => Tensor | readonly Tensor[], inputs: readonly Tensor[], o: GradcheckOptions = {}): Promise<GradcheckReport> {
+export async function gradcheck(f: Checked, inputs: readonly Tensor[], o: GradcheckOptions = {}): Promise<GradcheckReport> {
   const epsilon = o.epsilon ?? 1e-5;
   const wrt = o.wrt ?? inputs.flatMap((input, i) => (input.dtype === "f64" ? [i] : []));
-  const values = await Promise.all(inputs.map((input) => input.read()));
-  const analytic = await tapeGradients(f, inputs, values, wrt, o.seed ?? 0);
+  const point: Point = { f, inputs, values: await Promise.all(inputs.map((input) => input.read())) };
+  const { gradients, weights } = await tapeGradients(point, wrt, o.seed ?? 0);
   const report: GradcheckReport = { maxError: 0, worst: { input: -1, element: -1, central: 0, tape: 0 }, elements: 0, toString: describe };
+
   for (const [k, input] of wrt.entries()) {
-    const central = await Promise.all(Array.from({ length: values[input].length }, async (_, element) => {
-      const [up, down] = await Promise.all([1, -1].map((sign) => objective(f, inputs, values, input, element, sign * epsilon, analytic.weights)));
+    const slopes = await Promise.all(Array.from({ length: point.values[input].length }, async (_, element) => {
+      const ends = [epsilon, -epsilon].map((by) => weightedSum(point, weights, { input, element, by }));
+      const [up, down] = await Promise.all(ends);
       return (up - down) / (2 * epsilon);
     }));
-    central.forEach((expected, element) => {
-      const got = analytic.gradients[k] === undefined ? 0 : Number(analytic.gradients[k]![element]);
-      const error = Math.abs(expected - got) / Math.max(1, Math.abs(expected), Math.abs(got));
+    slopes.forEach((central, element) => {
+      const tape = Number(gradients[k]?.[element] ?? 0);
+      const error = Math.abs(central - tape) / Math.max(1, Math.abs(central), Math.abs(tape));
       report.elements++;
-      if (!(error <= report.maxError)) {
-        report.maxError = error;
-        report.worst = { input, element, central: expected, tape: got };
-      }
+      if (error <= report.maxError) return; // NaN is the worst of all
+      report.maxError = error;
+      report.worst = { input, element, central, tape };
     });
   }
   return report;
 }
 
-async function tapeGradients(f: (...inputs: Tensor[]) => Tensor | readonly Tensor[], inputs: readonly Tensor[], values: readonly HostArray[], wrt: readonly number[], seed: number) {
+/** The function and the place where it is looked at. */
+interface Point {
+  f: Checked;
+  inputs: readonly Tensor[];
+  values: readonly HostArray[];
+}
+
+/** The tape's gradients of sum(w * f), undefined where none arrived, and the random w of each output. */
+async function tapeGradients({ f, inputs, values }: Point, wrt: readonly number[], seed: number) {
   const scope = new Scope("gradcheck");
   try {
     const { reads, weights } = scope.enter(() => {
@@ -53,10 +64,10 @@ async function tapeGradients(f: (...inputs: Tensor[]) => Tensor | readonly Tenso
       const tape = new Tape();
       for (const i of wrt) tape.watch(leaves[i]);
       const outputs = asList(tape.record(() => f(...leaves)));
-      const random = new Philox(seed, 0x6772);
+      const random = new Philox(seed, 0x6772); // "gr"
       const weights = outputs.map((output) => Float64Array.from({ length: output.size }, () => random.uniform(-1, 1)));
-      const seeds = outputs.flatMap((output, i) => (tape.needs(output) ? [[output, fromArray(weights[i], output.shape)] as const] : []));
-      const gradients = tape.backward(seeds);
+      const seeds = outputs.map((output, i) => [output, fromArray(weights[i], output.shape)] as const);
+      const gradients = tape.backward(seeds.filter(([output]) => tape.needs(output)));
       return { reads: wrt.map((i) => gradients.get(leaves[i])?.read()), weights };
     });
     return { gradients: await Promise.all(reads), weights };
@@ -65,22 +76,26 @@ async function tapeGradients(f: (...inputs: Tensor[]) => Tensor | readonly Tenso
   }
 }
 
-/** sum(w * f) with one element moved, summed on the host in f64. */
-async function objective(f: (...inputs: Tensor[]) => Tensor | readonly Tensor[], inputs: readonly Tensor[], values: readonly HostArray[], moved: number, element: number, by: number, weights: readonly Float64Array[]): Promise<number> {
+/** sum(w * f) with one element moved, added up on the host in f64. */
+async function weightedSum({ f, inputs, values }: Point, weights: readonly Float64Array[], moved: { input: number; element: number; by: number }): Promise<number> {
   const scope = new Scope("gradcheck");
   let reads: Promise<HostArray>[];
   try {
-    reads = scope.enter(() => asList(f(...inputs.map((input, i) => fromArray(i === moved ? nudge(values[i], element, by) : values[i], input.shape, input.dtype)))).map((output) => output.read()));
+    reads = scope.enter(() => {
+      const leaves = inputs.map(({ shape, dtype }, i) => fromArray(i === moved.input ? nudge(values[i], moved) : values[i], shape, dtype));
+      return asList(f(...leaves)).map((output) => output.read());
+    });
   } finally {
     scope.close();
   }
-  const outputs = await Promise.all(reads);
   let total = 0;
-  outputs.forEach((output, i) => weights[i].forEach((weight, j) => (total += weight * Number(output[j]))));
+  for (const [i, output] of (await Promise.all(reads)).entries()) {
+    weights[i].forEach((weight, j) => (total += weight * Number(output[j])));
+  }
   return total;
 }
 
-function nudge(values: HostArray, element: number, by: number): Float64Array {
+function nudge(values: HostArray, { element, by }: { element: number; by: number }): Float64Array {
   const copy = Float64Array.from(values as Float64Array);
   copy[element] += by;
   return copy;
@@ -90,5 +105,6 @@ const asList = (result: Tensor | readonly Tensor[]): readonly Tensor[] => (resul
 
 function describe(this: GradcheckReport): string {
   const { input, element, central, tape } = this.worst;
-  return `gradcheck over ${this.elements} elements: worst error ${this.maxError.toExponential(2)} at input ${input}, element ${element}: central difference ${central}, tape ${tape}`;
+  return `gradcheck over ${this.elements} elements: worst error ${this.maxError.toExponential(2)}`
+    + ` at input ${input}, element ${element}: central difference ${central}, tape ${tape}`;
 }

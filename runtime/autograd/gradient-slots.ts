@@ -31,7 +31,8 @@ export class GradientSlots {
   /** Adds to the gradient of `value`. The sum is existing + gradient, whichever way it is computed. */
   add(value: Tensor, gradient: Tensor, op: string): void {
     if (!sameShape(value.shape, gradient.shape) || value.dtype !== gradient.dtype) {
-      throw new RuntimeError("ERR_TAPE", `${op}: a gradient rule returned ${gradient} for an operand ${value}. The rule is wrong.`, { op, got: gradient.shape, expected: value.shape });
+      throw new RuntimeError("ERR_TAPE", `${op}: a gradient rule returned ${gradient} for an operand ${value}. The rule is wrong.`,
+        { op, got: gradient.shape, expected: value.shape });
     }
     const existing = this.#slots.get(value);
     if (existing === undefined) {

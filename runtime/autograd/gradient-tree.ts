@@ -20,7 +20,8 @@ export class GradientTree {
   /** Takes over the tensors of one microbatch, by parameter name. A name without a gradient in it is left out. */
   push(index: number, gradients: Named): void {
     if (!Number.isInteger(index) || index < 0 || index >= this.microbatches || this.#pushed.has(index)) {
-      throw new RuntimeError("ERR_INPUT", `gradient tree: microbatch ${index} is ${this.#pushed.has(index) ? "already there" : `not one of 0..${this.microbatches - 1}`}. Each comes once.`, { index });
+      const fault = this.#pushed.has(index) ? "already there" : `not one of 0..${this.microbatches - 1}`;
+      throw new RuntimeError("ERR_INPUT", `gradient tree: microbatch ${index} is ${fault}. Each comes once.`, { index });
     }
     this.#pushed.add(index);
     for (const tensor of gradients.values()) tensor.scope?.keep(tensor);
@@ -42,7 +43,8 @@ export class GradientTree {
     const root = this.#waiting.get(key(0, this.microbatches));
     if (root === undefined) {
       const missing = Array.from({ length: this.microbatches }, (_, i) => i).filter((i) => !this.#pushed.has(i));
-      throw new RuntimeError("ERR_INPUT", `gradient tree: ${missing.length ? `microbatches ${missing.join(", ")} have not come` : "the result was already taken"}.`, { missing });
+      const fault = missing.length > 0 ? `microbatches ${missing.join(", ")} have not come` : "the result was already taken";
+      throw new RuntimeError("ERR_INPUT", `gradient tree: ${fault}. Push each microbatch once, then take the result once.`, { missing });
     }
     this.#waiting.delete(key(0, this.microbatches));
     return root;

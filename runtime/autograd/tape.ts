@@ -18,7 +18,10 @@ export interface Entry<S = unknown> {
   saved: S;
 }
 
-/** What `backward` found, for trainable parameters and watched tensors. Each gradient has storage of its own, owned by the scope entered during `backward`. */
+/**
+ * What `backward` found, for trainable parameters and watched tensors. Each gradient has storage of its own and belongs
+ * to the scope entered during `backward`.
+ */
 export interface Gradients {
   get(tensor: Tensor): Tensor | undefined;
 }
@@ -119,11 +122,13 @@ export class Tape {
 
   #checkSeed([output, gradient]: readonly [Tensor, Tensor]): void {
     if (!this.needs(output)) {
-      throw new RuntimeError("ERR_TAPE", `backward: ${output} was not recorded by this tape, or nothing it depends on needs a gradient, or backward already ran.`
+      throw new RuntimeError("ERR_TAPE", `backward: ${output} was not recorded by this tape, or nothing it depends on needs a gradient,`
+        + " or backward already ran."
         + " Compute it inside record(), from parameters or watched tensors, once per backward.", { shape: output.shape });
     }
     if (!sameShape(output.shape, gradient.shape) || output.dtype !== gradient.dtype) {
-      throw new ShapeError({ op: "backward", operand: "gradient", expected: output.toString(), got: gradient.shape, fix: `A gradient has the shape and dtype of its output; this one is ${gradient.dtype}.` });
+      throw new ShapeError({ op: "backward", operand: "gradient", expected: output.toString(), got: gradient.shape,
+        fix: `A gradient has the shape and dtype of its output; this one is ${gradient.dtype}.` });
     }
   }
 }

@@ -23,7 +23,8 @@ export interface PackedAttention extends Module {
  * Self-attention with one weight for queries, keys and values, and no key bias (softmax would not notice one): BEiT's, VLMo's.
  * Names: qkv.weight (3D, D) in the order q, k, v; q_bias, v_bias (D); proj.*.
  */
-export function packedAttention({ width, heads, init = truncatedNormal(), projInit = init }: { width: number; heads: number; init?: Initializer; projInit?: Initializer }): PackedAttention {
+export function packedAttention(o: { width: number; heads: number; init?: Initializer; projInit?: Initializer }): PackedAttention {
+  const { width, heads, init = truncatedNormal(), projInit = init } = o;
   const qkv = linear({ in: width, out: 3 * width, bias: false, init });
   const q_bias = new Parameter([width], { kind: "zeros" });
   const v_bias = new Parameter([width], { kind: "zeros" });

@@ -28,7 +28,8 @@ export class Parameter {
 
   get value(): Tensor {
     if (this.#value === undefined) {
-      throw new RuntimeError("ERR_HANDLE", `parameter ${this.name || "without a name yet"} (${this.shape.join(", ")}) has no value. Call materialise() on the module's parameters before forward().`, { name: this.name });
+      throw new RuntimeError("ERR_HANDLE", `parameter ${this.name || "without a name yet"} (${this.shape.join(", ")}) has no value.`
+        + " Call materialise() on the module's parameters before forward().", { name: this.name });
     }
     return this.#value;
   }
@@ -40,7 +41,8 @@ export class Parameter {
   /** The parameter takes the tensor over from whoever owned it, and frees its former value. */
   set(tensor: Tensor): void {
     if (!sameShape(tensor.shape, this.shape)) {
-      throw new ShapeError({ op: "Parameter.set", operand: this.name || "value", expected: `(${this.shape.join(", ")})`, got: tensor.shape, fix: "A parameter keeps its shape; resize tables before setting them." });
+      throw new ShapeError({ op: "Parameter.set", operand: this.name || "value", expected: `(${this.shape.join(", ")})`, got: tensor.shape,
+        fix: "A parameter keeps its shape; resize tables before setting them." });
     }
     tensor.scope?.keep(tensor);
     tensor.requiresGrad = this.trainable;
@@ -68,7 +70,9 @@ type Branch = Module | Parameter | readonly Module[] | undefined;
 export function collect(tree: Record<string, Branch>): Parameters {
   const result: Parameters = {};
   const put = (name: string, parameter: Parameter) => {
-    if (name in result) throw new RuntimeError("ERR_PLUGIN", `two parameters of one module are called ${name}. Give them different names.`, { name });
+    if (name in result) {
+      throw new RuntimeError("ERR_PLUGIN", `two parameters of one module are called ${name}. Give them different names.`, { name });
+    }
     result[name] = parameter;
   };
   const walk = (name: string, branch: Branch): void => {
@@ -99,7 +103,8 @@ export function materialise(parameters: Parameters, { seed, prefix, dtype = "f32
     parameter.name = prefix === "" ? local : `${prefix}.${local}`;
     const data = load?.(parameter.name, parameter) ?? initialValues(parameter.init, parameter.size, seed, parameter.name);
     if (data.length !== parameter.size) {
-      throw new ShapeError({ op: "materialise", operand: parameter.name, expected: `${parameter.size} elements for (${parameter.shape.join(", ")})`, got: [data.length], fix: "The checkpoint or the initial data belongs to another size of this model." });
+      throw new ShapeError({ op: "materialise", operand: parameter.name, expected: `${parameter.size} elements for (${parameter.shape.join(", ")})`, got: [data.length],
+        fix: "The checkpoint or the initial data belongs to another size of this model." });
     }
     parameter.set(fromArray(data, parameter.shape, dtype));
   }
@@ -117,6 +122,7 @@ export function countParameters(parameters: Parameters): number {
  * No decay for vectors and scalars, biases, tokens, positions, embedding tables and Fourier frequencies.
  * The relative bias table does decay, as in BEiT's original code.
  */
-const withoutDecay = /(^|\.)(bias|cls_token|pos_embed|mask_token|no_box|not_a_point|point_embeddings|type_embed\.weight|embed_tokens\.weight|\w+_embeddings\.weight|Wr\.weight)$/;
+const tokens = /(^|\.)(bias|cls_token|mask_token|no_box|not_a_point|point_embeddings|pos_embed)$/;
+const tables = /(^|\.)(embed_tokens|\w+_embeddings|type_embed|Wr)\.weight$/;
 
-const decays = (name: string, shape: Shape): boolean => shape.length > 1 && !withoutDecay.test(name);
+const decays = (name: string, shape: Shape): boolean => shape.length > 1 && !tokens.test(name) && !tables.test(name);

@@ -72,7 +72,10 @@ export const cast: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
   gradients: { x: (dy, dtype) => cast(dy, dtype as CastTarget) },
 });
 
-/** Sum over the dimensions in which `shape`, aligned at the right, is 1 or missing: the inverse of broadcasting. x itself when nothing is to be summed. */
+/**
+ * Sum over the dimensions in which `shape`, aligned at the right, is 1 or missing: the inverse of broadcasting.
+ * x itself when nothing is to be summed.
+ */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   return sameShape(x.shape, shape) ? x : sumToOp(x, shape);
 }
@@ -84,7 +87,8 @@ const sumToOp = defineOp({
     needFloat("sumTo", "x", x);
     const fits = shape.length <= x.rank && shape.every((size, i) => size === 1 || size === x.shape[i + x.rank - shape.length]);
     if (!fits) {
-      throw new ShapeError({ op: "sumTo", operand: "shape", expected: `a shape that broadcasts to (${x.shape.join(", ")})`, got: shape, fix: "Each of its dimensions must be 1 or that of x." });
+      throw new ShapeError({ op: "sumTo", operand: "shape", expected: `a shape that broadcasts to (${x.shape.join(", ")})`, got: shape,
+        fix: "Each of its dimensions must be 1 or that of x." });
     }
     const y = allocate(shape, x.dtype);
     sumToKernel([x, y]);
@@ -98,7 +102,8 @@ export function expandTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   const target = broadcastShape("expandTo", x.shape, shape);
   if (!sameShape(target, shape)) {
-    throw new ShapeError({ op: "expandTo", operand: "x", expected: `something that repeats to (${shape.join(", ")})`, got: x.shape, fix: "Each dimension of x must be 1 or that of the target." });
+    throw new ShapeError({ op: "expandTo", operand: "x", expected: `something that repeats to (${shape.join(", ")})`, got: x.shape,
+      fix: "Each dimension of x must be 1 or that of the target." });
   }
   return expandToOp(x, shape);
 }
@@ -131,7 +136,8 @@ function broadcastShape(op: string, a: Shape, b: Shape): number[] {
     const left = a[a.length - i] ?? 1;
     const right = b[b.length - i] ?? 1;
     if (left !== right && left !== 1 && right !== 1) {
-      throw new ShapeError({ op, operand: "b", expected: `a shape that broadcasts with (${a.join(", ")})`, got: b, fix: `Dimension ${-i} is ${left} against ${right}; they must be equal or one of them 1.` });
+      throw new ShapeError({ op, operand: "b", expected: `a shape that broadcasts with (${a.join(", ")})`, got: b,
+        fix: `Dimension ${-i} is ${left} against ${right}; they must be equal or one of them 1.` });
     }
     shape[rank - i] = left === 1 ? right : left;
   }

@@ -77,8 +77,11 @@ function checkAttention({ q, k, v, keyMask, biasTable, heads, kvHeads = heads, c
     if (!grid) fail("q", "a grid with the bias table", "Pass grid: [rows, columns] of the patches.");
     const [height, gridWidth] = grid!;
     needFloat("attention", "biasTable", biasTable, q.dtype);
-    needShape("attention", "biasTable", biasTable, [(2 * height - 1) * (2 * gridWidth - 1) + 3, heads], `(2h-1)(2w-1)+3 rows for the grid ${height} x ${gridWidth}, one column per head.`);
-    if (queries !== 1 + height * gridWidth || keys !== queries) fail("q", `${1 + height * gridWidth} tokens (CLS and ${height} x ${gridWidth} patches)`, "The bias table speaks about CLS and patches only.");
+    needShape("attention", "biasTable", biasTable, [(2 * height - 1) * (2 * gridWidth - 1) + 3, heads],
+      `(2h-1)(2w-1)+3 rows for the grid ${height} x ${gridWidth}, one column per head.`);
+    if (queries !== 1 + height * gridWidth || keys !== queries) {
+      fail("q", `${1 + height * gridWidth} tokens (CLS and ${height} x ${gridWidth} patches)`, "The bias table speaks about CLS and patches only.");
+    }
   }
   const [gridHeight, gridWidth] = biasTable ? grid! : [0, 0];
   return [heads, kvHeads, Number(causal), gridHeight, gridWidth, scale ?? headWidth ** -0.5];

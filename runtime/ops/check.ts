@@ -34,21 +34,24 @@ export function needFloat(op: string, operand: string, x: Tensor, dtype: DType =
   liveHandle(x, op, operand);
   if (x.dtype === dtype && (dtype === "f32" || dtype === "f64")) return;
   const fix = isFloat(x.dtype) || x.dtype === dtype ? "Cast it with cast(x, dtype)." : "Ids and masks are not numbers to compute with.";
-  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${x.dtype === dtype ? "f32 or f64" : dtype}, got ${x.dtype}. ${fix}`, { op, operand, expected: dtype, got: x.dtype });
+  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${x.dtype === dtype ? "f32 or f64" : dtype}, got ${x.dtype}. ${fix}`,
+    { op, operand, expected: dtype, got: x.dtype });
 }
 
 /** Ids are i32, masks u8 (1 = real). */
 export function needDtype(op: string, operand: string, x: Tensor, dtype: DType): void {
   liveHandle(x, op, operand);
   if (x.dtype === dtype) return;
-  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${dtype}, got ${x.dtype}. Make it with fromArray(data, shape, "${dtype}").`, { op, operand, expected: dtype, got: x.dtype });
+  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${dtype}, got ${x.dtype}. Make it with fromArray(data, shape, "${dtype}").`,
+    { op, operand, expected: dtype, got: x.dtype });
 }
 
 /** A usable dimension number from one that may count from the end. */
 export function needAxis(op: string, axis: number, rank: number, shape: Shape): number {
   const resolved = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || resolved < 0 || resolved >= rank) {
-    throw new ShapeError({ op, operand: "axis", expected: `a dimension from ${-rank} to ${rank - 1}`, got: shape, fix: `The axis given is ${axis}.` });
+    throw new ShapeError({ op, operand: "axis", expected: `a dimension from ${-rank} to ${rank - 1}`, got: shape,
+      fix: `The axis given is ${axis}.` });
   }
   return resolved;
 }

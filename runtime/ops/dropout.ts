@@ -17,7 +17,10 @@ export interface DropoutOptions {
   site: number;
 }
 
-/** x (B, ...) with elements dropped by a counter-based choice: (seed, step, sample, site, element) decides, nothing else. x itself when p is 0. */
+/**
+ * x (B, ...) with elements dropped by a counter-based choice: (seed, step, sample, site, element) decides, nothing else.
+ * x itself when p is 0.
+ */
 export function dropout(x: Tensor, o: DropoutOptions): Tensor {
   if (!(o.p >= 0 && o.p < 1)) throw new RuntimeError("ERR_INPUT", `dropout: p expected in [0, 1), got ${o.p}. Use 0 to switch it off.`, { p: o.p });
   return o.p === 0 ? x : dropoutOp(x, o);

@@ -63,7 +63,8 @@ export const patchify = defineOp({
     needShape("patchify", "x", x, ["B", "C", "S", "S'"], "Images: batch, channels, rows, columns.");
     const [batch, channels, height, width] = x.shape;
     if (height % patch !== 0 || width % patch !== 0) {
-      throw new ShapeError({ op: "patchify", operand: "x", expected: `sides divisible by ${patch}`, got: x.shape, fix: "Resize the image to a multiple of the patch." });
+      throw new ShapeError({ op: "patchify", operand: "x", expected: `sides divisible by ${patch}`, got: x.shape,
+        fix: "Resize the image to a multiple of the patch." });
     }
     const y = allocate([batch, (height / patch) * (width / patch), channels * patch * patch], x.dtype);
     patchifyForward([x, y], [patch]);

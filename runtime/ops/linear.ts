@@ -55,7 +55,8 @@ export const matmul: (a: Tensor, b: Tensor, o?: MatmulOptions) => Tensor = defin
     needFloat("matmul", "b", b, a.dtype);
     needShape("matmul", "a", a, ["M", "K"], "matmul takes matrices; linear takes any number of leading dimensions.");
     const inner = a.shape[transA ? 0 : 1];
-    needShape("matmul", "b", b, transB ? ["N", inner] : [inner, "N"], transB ? "Its second dimension is summed over." : "Its first dimension is summed over; did you mean { transB: true }?");
+    if (transB) needShape("matmul", "b", b, ["N", inner], "Its second dimension is summed over; did you mean { transB: false }?");
+    else needShape("matmul", "b", b, [inner, "N"], "Its first dimension is summed over; did you mean { transB: true }?");
     const y = allocate([a.shape[transA ? 1 : 0], b.shape[transB ? 0 : 1]], a.dtype);
     matmulKernel([a, b, y], [Number(transA), Number(transB)]);
     return { output: y, saves: { a, b, transA, transB } };

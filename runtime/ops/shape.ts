@@ -24,7 +24,8 @@ export const slice = defineOp({
   forward(x: Tensor, axis: number, start: number, length: number) {
     const along = needAxis("slice", axis, x.rank, x.shape);
     if (start < 0 || length < 0 || start + length > x.shape[along]) {
-      throw new ShapeError({ op: "slice", operand: "x", expected: `at least ${start + length} elements in dimension ${along}`, got: x.shape, fix: `The slice is [${start}, ${start + length}).` });
+      throw new ShapeError({ op: "slice", operand: "x", expected: `at least ${start + length} elements in dimension ${along}`, got: x.shape,
+        fix: `The slice is [${start}, ${start + length}).` });
     }
     return { output: cut(x, along, start, length), saves: { shape: x.shape, along, start } };
   },
@@ -41,11 +42,13 @@ export const slice = defineOp({
 export function split(x: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
   const along = needAxis("split", axis, x.rank, x.shape);
   if (sizes.reduce((a, b) => a + b, 0) !== x.shape[along]) {
-    throw new ShapeError({ op: "split", operand: "x", expected: `${sizes.join(" + ")} elements in dimension ${along}`, got: x.shape, fix: "The sizes of the pieces must add up to the dimension." });
+    throw new ShapeError({ op: "split", operand: "x", expected: `${sizes.join(" + ")} elements in dimension ${along}`, got: x.shape,
+      fix: "The sizes of the pieces must add up to the dimension." });
   }
   let start = 0;
   const outputs = sizes.map((size) => cut(x, along, (start += size) - size, size));
-  recordingTape()?.add({ op: "split", inputs: [x], outputs, rules: splitRules, saved: { along, shapes: outputs.map((y) => y.shape), dtype: x.dtype } });
+  const saved = { along, shapes: outputs.map((y) => y.shape), dtype: x.dtype };
+  recordingTape()?.add({ op: "split", inputs: [x], outputs, rules: splitRules, saved });
   return outputs;
 }
 
@@ -61,12 +64,16 @@ const splitRules: GradientRule<any>[] = [{
 
 /** Tensors one after the other along an axis; all other dimensions are equal. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
-  if (parts.length === 0) throw new ShapeError({ op: "concat", operand: "parts", expected: "at least one tensor", got: [0], fix: "Nothing has no shape." });
+  if (parts.length === 0) {
+    throw new ShapeError({ op: "concat", operand: "parts", expected: "at least one tensor", got: [0],
+      fix: "Nothing has no shape." });
+  }
   const along = needAxis("concat", axis, parts[0].rank, parts[0].shape);
   const others = parts[0].shape.map((size, i) => (i === along ? "any" : size));
   parts.forEach((part, i) => needShape("concat", `part ${i}`, part, others, `All parts agree with the first except in dimension ${along}.`));
   const output = join(parts, along);
-  recordingTape()?.add({ op: "concat", inputs: parts, outputs: [output], rules: concatRules(parts.length), saved: { along, sizes: parts.map((part) => part.shape[along]) } });
+  const saved = { along, sizes: parts.map((part) => part.shape[along]) };
+  recordingTape()?.add({ op: "concat", inputs: parts, outputs: [output], rules: concatRules(parts.length), saved });
   return output;
 }
 
@@ -94,7 +101,8 @@ export const permute = defineOp({
   operands: ["x"],
   forward(x: Tensor, order: readonly number[]) {
     if (order.length !== x.rank || order.some((_, i) => !order.includes(i))) {
-      throw new ShapeError({ op: "permute", operand: "order", expected: `each of 0..${x.rank - 1} once`, got: order, fix: `x has shape (${x.shape.join(", ")}).` });
+      throw new ShapeError({ op: "permute", operand: "order", expected: `each of 0..${x.rank - 1} once`, got: order,
+        fix: `x has shape (${x.shape.join(", ")}).` });
     }
     return { output: reorder(x, order), saves: order };
   },
@@ -105,7 +113,8 @@ function resolveShape(x: Tensor, shape: Shape): Shape {
   const open = shape.indexOf(-1);
   const resolved = open === -1 ? shape : shape.map((size, i) => (i === open ? x.size / sizeOf(shape.filter((_, j) => j !== open)) : size));
   if (sizeOf(resolved) !== x.size || resolved.some((size) => !Number.isInteger(size) || size < 0)) {
-    throw new ShapeError({ op: "reshape", operand: "x", expected: `${x.size} elements`, got: shape, fix: `x has shape (${x.shape.join(", ")}); a view keeps the number of elements.` });
+    throw new ShapeError({ op: "reshape", operand: "x", expected: `${x.size} elements`, got: shape,
+      fix: `x has shape (${x.shape.join(", ")}); a view keeps the number of elements.` });
   }
   return resolved;
 }

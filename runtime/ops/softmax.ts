@@ -15,7 +15,10 @@ export const softmax = defineOp({
   operands: ["x"],
   forward(x: Tensor) {
     needFloat("softmax", "x", x);
-    if (lastDimension(x) === 0) throw new ShapeError({ op: "softmax", operand: "x", expected: "(..., N) with N > 0", got: x.shape, fix: "A softmax over nothing has no value." });
+    if (lastDimension(x) === 0) {
+      throw new ShapeError({ op: "softmax", operand: "x", expected: "(..., N) with N > 0", got: x.shape,
+        fix: "A softmax over nothing has no value." });
+    }
     const y = like(x);
     softmaxForward([x, y]);
     return { output: y, saves: y };

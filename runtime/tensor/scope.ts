@@ -70,7 +70,9 @@ export class Scope {
   }
 
   #mustBeOpen(verb: string): void {
-    if (this.#closed) throw new RuntimeError("ERR_HANDLE", `scope ${this.name} was ${verb} after it was closed. Make a scope of its own for each piece of work.`, { scope: this.name });
+    if (!this.#closed) return;
+    throw new RuntimeError("ERR_HANDLE", `scope ${this.name} was ${verb} after it was closed. Make a scope of its own for each piece of work.`,
+      { scope: this.name });
   }
 }
 
@@ -99,7 +101,8 @@ export function scoped<T extends Tensor | readonly Tensor[]>(name: string, work:
 /** Synchronous sections end when `work` returns, so a promise would go on outside of them. */
 export function refusePromise<T>(result: T, where: string): T {
   if (typeof result === "object" && result !== null && typeof (result as { then?: unknown }).then === "function") {
-    throw new RuntimeError("ERR_HANDLE", `${where}: the work returned a promise, but a scope or tape cannot span an await. Await outside, enter again after it.`, { where });
+    throw new RuntimeError("ERR_HANDLE", `${where}: the work returned a promise, but a scope or tape cannot span an await.`
+      + " Await outside, enter again after it.", { where });
   }
   return result;
 }

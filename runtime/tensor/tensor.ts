@@ -31,7 +31,7 @@ export class Tensor {
     return this.shape.length;
   }
 
-  /** The elements, once everything queued before this call is done. bf16 and f16 come as raw bits. Rejects with ERR_DEVICE after a device fault. */
+  /** The elements, once everything queued before is done; bf16 and f16 as raw bits. Rejects with ERR_DEVICE after a device fault. */
   async read(): Promise<HostArray> {
     return hostArray(await native().read(liveHandle(this, "read", "this")), this.dtype);
   }
@@ -39,7 +39,8 @@ export class Tensor {
   /** The only element of a tensor of size 1. */
   async item(): Promise<number> {
     if (this.size !== 1) {
-      throw new ShapeError({ op: "item", operand: "this", expected: "one element", got: this.shape, fix: "Use read() for more than one, or reduce it first." });
+      throw new ShapeError({ op: "item", operand: "this", expected: "one element", got: this.shape,
+        fix: "Use read() for more than one, or reduce it first." });
     }
     return Number((await this.read())[0]);
   }
@@ -48,7 +49,8 @@ export class Tensor {
   write(data: ArrayLike<number> | ArrayBufferView): void {
     const host = toHostArray(data, this.dtype);
     if (host.length !== this.size) {
-      throw new ShapeError({ op: "write", operand: "data", expected: `${this.size} elements`, got: [host.length], fix: `The tensor has shape (${this.shape.join(", ")}).` });
+      throw new ShapeError({ op: "write", operand: "data", expected: `${this.size} elements`, got: [host.length],
+        fix: `The tensor has shape (${this.shape.join(", ")}).` });
     }
     native().upload(liveHandle(this, "write", "this"), host);
   }
@@ -78,11 +80,13 @@ export function liveHandle(tensor: Tensor, op: string, operand: string | number)
 /** Uninitialised memory, owned by the entered scope. Throws ERR_MEMORY when the device is full. */
 export function allocate(shape: Shape, dtype: DType = "f32"): Tensor {
   if (shape.length > maxRank) {
-    throw new ShapeError({ op: "allocate", operand: "shape", expected: `at most ${maxRank} dimensions`, got: shape, fix: "Merge neighbouring dimensions first." });
+    throw new ShapeError({ op: "allocate", operand: "shape", expected: `at most ${maxRank} dimensions`, got: shape,
+      fix: "Merge neighbouring dimensions first." });
   }
   for (let i = 0; i < shape.length; i++) {
     if (!Number.isInteger(shape[i]) || shape[i] < 0) {
-      throw new ShapeError({ op: "allocate", operand: "shape", expected: "whole numbers, none negative", got: shape, fix: `Dimension ${i} is ${shape[i]}.` });
+      throw new ShapeError({ op: "allocate", operand: "shape", expected: "whole numbers, none negative", got: shape,
+        fix: `Dimension ${i} is ${shape[i]}.` });
     }
   }
   return new Tensor(native().allocate(dtypeCode(dtype), shape), shape, dtype, sizeOf(shape));
@@ -97,7 +101,8 @@ export function viewOf(tensor: Tensor, shape: Shape): Tensor {
 export function fromArray(data: ArrayLike<number> | ArrayBufferView, shape: Shape, dtype: DType = inferDtype(data)): Tensor {
   const length = "length" in data ? data.length : data.byteLength / bytesPerElement(dtype);
   if (length !== sizeOf(shape)) {
-    throw new ShapeError({ op: "fromArray", operand: "data", expected: `${sizeOf(shape)} elements for shape (${shape.join(", ")})`, got: [length], fix: "Give as many elements as the shape holds." });
+    throw new ShapeError({ op: "fromArray", operand: "data", expected: `${sizeOf(shape)} elements for shape (${shape.join(", ")})`, got: [length],
+      fix: "Give as many elements as the shape holds." });
   }
   const tensor = allocate(shape, dtype);
   if (tensor.size > 0) tensor.write(data);
