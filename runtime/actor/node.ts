@@ -260,7 +260,7 @@ export class Node implements ActorSystem {
   async #stop(): Promise<void> {
     await Promise.resolve(); // so that `#stopped` is set before anything reacts
     this.#calls.failAll("ERR_ABORTED", `system ${this.node} stops`);
-    for (const cell of [...this.#cells.values()].reverse()) await cell.stop();
+    await Promise.all([...this.#cells.values()].filter((cell) => !cell.owner).map((cell) => cell.stop()));
     await this.#transport?.close();
   }
 

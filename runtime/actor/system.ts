@@ -24,7 +24,7 @@ export interface ActorSystem {
   onPeerDown(listener: (node: string, reason: string) => void): () => void;
   /** Stops one local actor: no new message starts, running handlers end (their signal aborts), children stop, `terminate` runs. A handler must not await the stop of its own actor. */
   stopActor(target: { address: string }): Promise<void>;
-  /** Rejects pending calls with ERR_ABORTED, stops all actors, the latest first, then closes the transport. */
+  /** Rejects pending calls with ERR_ABORTED, stops all actors (owners after what they own), then closes the transport. A handler must not await it. */
   stop(): Promise<void>;
   /** Declares a node dead: its pending calls reject at once with ERR_DEAD, later messages to it throw ERR_DEAD, monitors fire. */
   peerDown(node: string, reason: string): void;

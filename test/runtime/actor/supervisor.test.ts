@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { defineActor, type InitContext } from "../../../runtime/actor/definition.ts";
+import { createSupervisor } from "../../../runtime/actor/supervisor.ts";
+import { type World, settled, worlds } from "./world.ts";
+
+/** Counts its lives; `crash` is fatal when cast. */
+const worker = defineActor({
+  name: "worker",
+  init: (config: { log: string[]; failInit?: (life: number) => boolean }) => {
+    const life = config.log.filter((l) => l.startsWith("init")).length + 1;
+    config.log.push(`init ${life}`);
+    if (config.failInit?.(life)) throw new Error(`init ${life} fails`);
+    return { ...config, life, count: 0 };
+  },
+  endpoints: {
+    count: (state) => ++state.count,
+    life: (state) => state.life,
+    crash(state, word: string) { throw new Error(`${word} in life ${state.life}`); },
+    note(state, word: string) { state.log.push(`${word} in life ${state.life}`); },
+  },
+  terminate: (state) => void state.log.push(`terminate ${state.life}`),
+});
+
+for (const [name, start] of Object.entries(worlds)) {
+  describe(`supervisor ${name}`, () => {
+    let w: World;
+    beforeEach(async () => void (w = await start()));
+    afterEach(() => w.end());
+
+    it("SUP-1: starts a failed actor again with fresh state under the same reference", async () => {
+      const log: string[] = [];
+      const ref = await w.spawn(worker, { log }, { supervisor: createSupervisor({ name: "s" }) });
+      assert.equal(await ref.count.call(), 1);
+      assert.equal(await ref.count.call(), 2);
+      ref.crash.cast("x");
+      await settled();
+      assert.equal(await ref.count.call(), 1);
+      assert.equal(await ref.life.call(), 2);
+      assert.deepEqual(log, ["init 1", "terminate 1", "init 2"]);
+      assert.deepEqual(w.failures, []);
+    });
+
+    it("MB-3: messages that waited survive the restart in order; the one that failed does not come again", async () => {
+      const log: string[] = [];
+      const ref = await w.spawn(worker, { log }, { supervisor: createSupervisor({ name: "s" }) });
+      ref.note.cast("before");
+      ref.crash.cast("x");
+      for (const word of ["a", "b"]) ref.note.cast(word);
+      assert.equal(await ref.life.call(), 2);
+      assert.deepEqual(log, ["init 1", "before in life 1", "terminate 1", "init 2", "a in life 2", "b in life 2"]);
+    });
+
+    it("SUP-2: one failure more than the budget stops the other children and reaches the system, with the chain of causes", async () => {
+      const logs: string[][] = [[], []];
+      const supervisor = createSupervisor({ name: "pool", intensity: { max: 2, withinMs: 1000 } });
+      const ref = await w.spawn(worker, { log: logs[0] }, { name: "one", supervisor });
+      const other = await w.spawn(worker, { log: logs[1] }, { name: "two", supervisor });
+      for (let i = 0; i < 3; i++) {
+        ref.crash.cast("x");
+        await settled();
+      }
+      assert.deepEqual(logs[0].filter((l) => l.startsWith("init")), ["init 1", "init 2", "init 3"]);
+      assert.deepEqual(logs[1], ["init 1", "terminate 1"]);
+      assert.equal(w.failures.length, 1);
+      assert.match(w.failures[0].failure.message, /supervisor "pool" gives up: .*\/one failed once more after 2 restarts within 1000 ms/);
+      assert.equal(w.failures[0].failure.cause?.message, "x in life 3");
+      await assert.rejects(other.count.call(), { code: "ERR_DEAD" });
+    });
+
+    it("SUP-2: the budget comes back as time passes", async () => {
+      const log: string[] = [];
+      const ref = await w.spawn(worker, { log }, { supervisor: createSupervisor({ name: "s", intensity: { max: 1, withinMs: 1000 } }) });
+      for (let i = 0; i < 3; i++) {
+        ref.crash.cast("x");
+        await settled();
+        w.clock.advance(1001);
+      }
+      assert.equal(await ref.life.call(), 4);
+      assert.deepEqual(w.failures, []);
+    });
+
+    it("SUP-3: an init that fails while restarting uses up the budget", async () => {
+      const log: string[] = [];
+      const supervisor = createSupervisor({ name: "s", intensity: { max: 2, withinMs: 1000 } });
+      const ref = await w.spawn(worker, { log, failInit: (life) => life > 1 }, { supervisor });
+      ref.crash.cast("x");
+      await settled();
+      assert.deepEqual(log, ["init 1", "terminate 1", "init 2", "init 3"]);
+      assert.equal(w.failures[0].failure.cause?.message, "init 3 fails");
+      assert.equal(supervisor.restarts, 2);
+    });
+
+    it("tells about each restart, with its cause", async () => {
+      const events: unknown[] = [];
+      const supervisor = createSupervisor({ name: "s", onRestart: (e) => events.push([e.address, e.failure.message, e.restarts]) });
+      const ref = await w.spawn(worker, { log: [] }, { supervisor });
+      ref.crash.cast("x");
+      await settled();
+      assert.deepEqual(events, [[`${w.there.node}/worker`, "x in life 1", 1]]);
+    });
+  });
+}
+
+describe("ownership", () => {
+  const parent = defineActor({
+    name: "parent",
+    init: async (config: { log: string[]; supervised?: boolean }, context: InitContext) => {
+      const supervisor = config.supervised ? createSupervisor({ name: "children", intensity: { max: 0, withinMs: 1000 } }) : undefined;
+      return { ...config, child: await context.spawn(worker, { log: config.log }, { name: "child", supervisor }) };
+    },
+    endpoints: { hurt: (state) => state.child.crash.cast("x") },
+    terminate: ({ log }) => void log.push("terminate parent"),
+  });
+  let w: World;
+  beforeEach(async () => void (w = await worlds["in one node"]()));
+  afterEach(() => w.end());
+
+  it("children stop before their owner", async () => {
+    const log: string[] = [];
+    const ref = await w.spawn(parent, { log });
+    await w.here.stopActor(ref);
+    assert.deepEqual(log, ["init 1", "terminate 1", "terminate parent"]);
+    assert.equal(w.here.stats.actors, 0);
+  });
+
+  it("an unhandled failure of a child fails its owner, with the child's error as cause", async () => {
+    const log: string[] = [];
+    const ref = await w.spawn(parent, { log });
+    await ref.hurt.call();
+    await settled();
+    assert.deepEqual(log, ["init 1", "terminate 1", "terminate parent"]);
+    assert.deepEqual(w.failures.map((f) => [f.address, f.failure.message, f.failure.cause?.message]), [["here/parent", "actor here/child failed.", "x in life 1"]]);
+  });
+
+  it("SUP-2: a supervisor that gives up fails the owner of its children", async () => {
+    const ref = await w.spawn(parent, { log: [], supervised: true });
+    await ref.hurt.call();
+    await settled();
+    assert.equal(w.failures[0].address, "here/parent");
+    assert.match(w.failures[0].failure.message, /supervisor "children" gives up/);
+    assert.equal(w.failures[0].failure.cause?.message, "x in life 1");
+  });
+
+  it("a child that fails while its owner is still in init fails the owner afterwards", async () => {
+    const hasty = defineActor({
+      name: "hasty",
+      init: async (log: string[], context: InitContext) => {
+        const child = await context.spawn(worker, { log }, { name: "child" });
+        child.crash.cast("early");
+        await settled();
+        return log;
+      },
+      endpoints: { ok: () => 1 },
+      terminate: (log) => void log.push("terminate hasty"),
+    });
+    const log: string[] = [];
+    await w.spawn(hasty, log);
+    await settled();
+    assert.deepEqual(log, ["init 1", "terminate 1", "terminate hasty"]);
+    assert.equal(w.failures[0].failure.cause?.message, "early in life 1");
+  });
+
+  it("stopping an actor that is being restarted stops it for good", async () => {
+    const log: string[] = [];
+    const ref = await w.spawn(worker, { log }, { supervisor: createSupervisor({ name: "s" }) });
+    ref.crash.cast("x");
+    await Promise.resolve().then(() => w.here.stopActor(ref));
+    await settled();
+    await assert.rejects(ref.count.call(), { code: "ERR_DEAD" });
+    assert.equal(log.filter((l) => l.startsWith("init")).length, log.filter((l) => l.startsWith("terminate")).length);
+    assert.equal(w.here.stats.actors, 0);
+  });
+});
