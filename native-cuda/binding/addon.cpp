@@ -248,6 +248,11 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   if (device_taken.exchange(true))
     throw coded(env, "ERR_NATIVE", "another JavaScript thread of this process owns the device already");
   device = new Device(env);
+  // process.exit() runs the exit handlers of libraries while threads still use them, and no cleanup hooks: stop before.
+  const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
+  process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, [](const Napi::CallbackInfo&) {
+    if (device) device->stream.stop();
+  })});
   env.AddCleanupHook([] {
     delete device;
     device = nullptr;

@@ -64,7 +64,12 @@ void Pool::give(Block block) {
   bytes_cached_ += block.reserved;
   // Batches of changing length leave classes behind that nobody asks for again.
   const size_t keep = std::max(kCacheFloor, counts_.bytes_peak);
-  if (bytes_cached_ > keep) shed(bytes_cached_ - keep);
+  shed(std::max(bytes_cached_ > keep ? bytes_cached_ - keep : 0, over_limit()));
+}
+
+void Pool::limit(size_t bytes) {
+  limit_ = bytes;
+  shed(over_limit());
 }
 
 // Largest first: the fewest calls for the bytes wanted.

@@ -2,7 +2,7 @@
 // PL-1: a block given back may be handed out again at once: the one stream runs commands in program order, so every
 //       earlier user of the block is finished before a later one starts.
 // PL-2: accounting is exact: bytes_in_use is the sum of what was asked for, bytes_reserved of what the system gave us.
-// PL-3: bytes_reserved never exceeds the limit; cached blocks are returned to the system before an allocation is refused.
+// PL-3: no block is taken beyond the limit; cached blocks are returned to the system before an allocation is refused.
 // PL-4: memory returns to the system only through `release`, which must run in stream order (a queued command may use it).
 #pragma once
 #include <cstddef>
@@ -29,8 +29,8 @@ class Pool {
   /// Throws CodedError ERR_MEMORY with bytes in use and the limit. A block of zero bytes has an address too.
   Block take(size_t bytes);
   void give(Block block);
-  /// 0 = no limit. Does not take memory away from anyone: a limit below what is in use refuses the next `take`.
-  void limit(size_t bytes) { limit_ = bytes; }
+  /// 0 = no limit. Takes no memory away from a tensor: a limit below what is in use refuses the next `take`.
+  void limit(size_t bytes);
   const PoolCounts& counts() const { return counts_; }
 
   static size_t size_class(size_t bytes);
@@ -39,6 +39,7 @@ class Pool {
 
  private:
   void shed(size_t wanted);
+  size_t over_limit() const { return limit_ && counts_.bytes_reserved > limit_ ? counts_.bytes_reserved - limit_ : 0; }
 
   std::function<void(Block)> release_;
   std::map<size_t, std::vector<void*>> cached_;  // size class -> free blocks

@@ -28,18 +28,18 @@ void prepare_thread() {
 }
 }  // namespace
 
-Stream::~Stream() {
-  if (!thread_.joinable()) return;
+void Stream::stop() {
   {
     std::lock_guard lock(mutex_);
     stop_ = true;
   }
   work_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Stream::push(Command command) {
   std::unique_lock lock(mutex_);
+  if (stop_) return;
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
   room_.wait(lock, [this] { return pending() < kCapacity; });
   const uint64_t index = pushed_.load(std::memory_order_relaxed);

@@ -22,12 +22,13 @@ class Stream {
   using Complete = std::function<void(uint64_t completion, const StreamFault* fault)>;
 
   explicit Stream(Complete complete) : complete_(std::move(complete)), ring_(kCapacity) {}
-  /// Finishes the command that runs, drops the rest, joins the thread.
-  ~Stream();
+  ~Stream() { stop(); }
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   void push(Command command);
+  /// Finishes the command that runs and joins the thread. What waits, and what is pushed later, never runs.
+  void stop();
   size_t pending() const { return pushed_.load(std::memory_order_acquire) - done_.load(std::memory_order_acquire); }
   bool idle() const { return pending() == 0; }
   void clear() { fault_.reset(); }  // idle streams only

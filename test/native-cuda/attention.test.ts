@@ -77,7 +77,7 @@ describe("attention", () => {
   it("matches central differences of f64 in every operand", async () => {
     const p = problem({ B: 2, Nq: 5, Nk: 5, H: 2, KV: 1, K: 3, grid: [2, 2], causal: true, mask: Uint8Array.of(1, 1, 0, 1, 1, 0, 1, 1, 1, 0) });
     const gradients = await backward(p, rounded);
-    const loss = async () => (await forward(p, (o) => o)).y.reduce((sum, y, i) => sum + y * p.dy.data[i], 0);
+    const loss = async () => Array.from((await forward(p, (o) => o)).y).reduce((sum, y, i) => sum + y * p.dy.data[i], 0);
     for (const name of ["q", "k", "v", "dy", "table"] as const) p[name] = rounded(p[name]!);
     for (const [operand, gradient] of [["q", "dq"], ["k", "dk"], ["v", "dv"], ["table", "dtable"]] as const) {
       const data = p[operand]!.data, expected = new Float64Array(data.length);

@@ -2,7 +2,9 @@
 import { native } from "../../runtime/native.ts";
 
 export type Numbers = Float64Array | Float32Array | Int32Array | Uint8Array;
-export interface Operand { shape: readonly number[]; data: Numbers }
+/** An input; with `update` it is changed in place and comes back with the outputs. */
+export interface Operand { shape: readonly number[]; data: Numbers; update?: boolean }
+export interface Output { out: readonly number[]; like?: Numbers }
 export interface Settings { threads?: number; kernels?: "fast" | "reference" }
 
 /** Index of a dtype in the addon (native-cuda/common/tensor_view.h). */
@@ -22,33 +24,41 @@ export function noise(shape: readonly number[], seed: number, amplitude = 1): { 
   }) };
 }
 
-export const single = (operand: Operand): Operand => ({ shape: operand.shape, data: Float32Array.from(operand.data) });
+export const single = (operand: Operand): Operand => ({ ...operand, data: Float32Array.from(operand.data) });
 
 /** Rounded to f32 but kept as f64: what the f64 twin must be given to be comparable with the f32 one. */
-export const rounded = (operand: Operand): Operand => ({ shape: operand.shape, data: Float64Array.from(Float32Array.from(operand.data)) });
+export const rounded = (operand: Operand): Operand => ({ ...operand, data: Float64Array.from(Float32Array.from(operand.data)) });
 
 /**
  * Runs one kernel. `operands` are inputs, absent ones (undefined) and outputs ({ out: shape }) in the kernel's order; outputs
  * have the dtype of the first input and come back in order. They start as NaN: a kernel must write them, not add to them.
+ * Outputs of another dtype are for `runMixed`.
  */
-export async function run(name: string, operands: readonly (Operand | { out: readonly number[] } | undefined)[],
+export async function run(name: string, operands: readonly (Operand | Output | undefined)[],
   scalars: readonly number[] = [], settings: Settings = {}): Promise<(Float32Array | Float64Array)[]> {
+  return await runMixed(name, operands, scalars, settings) as (Float32Array | Float64Array)[];
+}
+
+/** As `run`, but an output may be `like` an array of another dtype. Integers start as -1 (255). */
+export async function runMixed(name: string, operands: readonly (Operand | Output | undefined)[],
+  scalars: readonly number[] = [], settings: Settings = {}): Promise<Numbers[]> {
   const device = native();
   await device.fence();
   device.configure({ threads: settings.threads ?? 2, kernels: settings.kernels ?? "fast" });
   const first = operands.find((o): o is Operand => o !== undefined && "data" in o);
-  const Output = first?.data instanceof Float64Array ? Float64Array : Float32Array;
-  const handles = operands.map((operand) => {
-    if (operand === undefined) return 0;
-    const data = "data" in operand ? operand.data : new Output(sizeOf(operand.out)).fill(NaN);
+  const arrays = operands.map((operand) => operand && ("data" in operand ? operand.data : unwritten(operand, first)));
+  const handles = operands.map((operand, i) => {
+    const data = arrays[i];
+    if (operand === undefined || data === undefined) return 0;
     const handle = device.allocate(dtypeOf(data), "data" in operand ? operand.shape : operand.out);
     device.upload(handle, data);
     return handle;
   });
   try {
     device.launch(device.kernel(name), handles, scalars);
-    const outputs = handles.filter((_, i) => { const o = operands[i]; return o !== undefined && "out" in o; });
-    return (await Promise.all(outputs.map((handle) => device.read(handle)))).map((bytes) => new Output(bytes));
+    const outputs = [...operands.keys()].filter((i) => { const o = operands[i]; return o && ("out" in o || o.update); });
+    const bytes = await Promise.all(outputs.map((i) => device.read(handles[i])));
+    return outputs.map((i, at) => new (arrays[i]!.constructor as new (b: ArrayBuffer) => Numbers)(bytes[at]));
   } catch (thrown) {
     await device.fence().catch(() => undefined); // rejects with the same fault
     device.configure({}); // ends it: the next test starts on a sound device
@@ -56,6 +66,13 @@ export async function run(name: string, operands: readonly (Operand | { out: rea
   } finally {
     handles.forEach((handle) => handle && device.free(handle));
   }
+}
+
+/** What an output holds before the kernel ran. */
+function unwritten({ out, like }: Output, first: Operand | undefined): Numbers {
+  if (like instanceof Int32Array) return new Int32Array(sizeOf(out)).fill(-1);
+  if (like instanceof Uint8Array) return new Uint8Array(sizeOf(out)).fill(255);
+  return new ((like ?? first?.data) instanceof Float64Array ? Float64Array : Float32Array)(sizeOf(out)).fill(NaN);
 }
 
 /** Largest |a - b| relative to the largest |b|, and where. */
@@ -71,7 +88,7 @@ export function worst(a: ArrayLike<number>, b: ArrayLike<number>): { error: numb
 }
 
 /** Index of the first element whose bits differ, or -1. */
-export function firstDifference(a: Float32Array | Float64Array, b: Float32Array | Float64Array): number {
+export function firstDifference(a: Numbers, b: Numbers): number {
   const x = new Uint8Array(a.buffer, a.byteOffset, a.byteLength), y = new Uint8Array(b.buffer, b.byteOffset, b.byteLength);
   if (x.length !== y.length) return 0;
   return Math.floor(x.findIndex((byte, i) => byte !== y[i]) / a.BYTES_PER_ELEMENT);

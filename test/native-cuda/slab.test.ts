@@ -1,0 +1,83 @@
+// Promises SL-1 to SL-3 of native-cuda/comm/slab.h, and the process side of the addon.
+import assert from "node:assert/strict";
+import { native } from "../../runtime/native.ts";
+import { child } from "./child.ts";
+
+const f32 = 1;
+
+describe("shared memory slabs", () => {
+  it("carry tensors to another process and back", async () => {
+    const slab = native().slabCreate(4096), x = native().allocate(f32, [3]), y = native().allocate(f32, [3]);
+    assert.equal(slab.pid, process.pid);
+    native().upload(x, Float32Array.of(1, 2, 3));
+    native().slabWrite(x, slab.slab, 64);
+    await native().fence();
+    const peer = child(`
+      const [pid, fd, bytes] = process.argv.slice(1).map(Number);
+      const slab = device.slabOpen(pid, fd, bytes), x = device.allocate(1, [3]), y = device.allocate(1, [3]);
+      device.slabRead(slab, 64, x);
+      device.launch(device.kernel("scale"), [x, y], [10]);
+      device.slabWrite(y, slab, 4084);
+      await device.fence();
+      console.log("written");`, [slab.pid, slab.fd, slab.bytes].map(String));
+    assert.deepEqual(await peer.exited, { code: 0, signal: null, output: "written\n" });
+    native().slabRead(slab.slab, 4084, y);
+    assert.deepEqual([...new Float32Array(await native().read(y))], [10, 20, 30]);
+    native().slabClose(slab.slab);
+    [x, y].forEach((handle) => native().free(handle));
+  });
+
+  it("SL-3: finish queued copies before they are unmapped", async () => {
+    const { slab } = native().slabCreate(2 ** 20), x = native().allocate(f32, [4]), y = native().allocate(f32, [4]);
+    native().upload(x, Float32Array.of(1, 2, 3, 4));
+    native().slabWrite(x, slab, 0);
+    native().slabRead(slab, 0, y);
+    native().slabClose(slab);
+    assert.deepEqual([...new Float32Array(await native().read(y))], [1, 2, 3, 4]);
+    assert.throws(() => native().slabWrite(x, slab, 0), { code: "ERR_LANE", message: /is not open here/ });
+    [x, y].forEach((handle) => native().free(handle));
+  });
+
+  it("refuse what lies outside them, and peers that are gone or wrong", () => {
+    const slab = native().slabCreate(100), x = native().allocate(f32, [20]);
+    assert.throws(() => native().slabWrite(x, slab.slab, 24), { code: "ERR_LANE", message: /has 100 bytes, asked for 80 at offset 24/ });
+    assert.throws(() => native().slabRead(slab.slab, 2 ** 52, x), { code: "ERR_LANE" });
+    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 200), { code: "ERR_LANE", message: /has 100 bytes, expected 200/ });
+    assert.throws(() => native().slabOpen(slab.pid, 9999, 100), { code: "ERR_LANE", message: /No such file/ });
+    native().slabClose(slab.slab);
+    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 100), { code: "ERR_LANE" });
+    assert.throws(() => native().slabClose(slab.slab), { code: "ERR_LANE" });
+    native().free(x);
+  });
+});
+
+describe("dieWithParent", () => {
+  it("ends a process when its parent is killed, without a chance to say good-bye", async () => {
+    // The grandchild holds our pipe: it closes when both are gone. It would live for ever by itself.
+    const parent = child(`
+      const { spawn } = await import("node:child_process");
+      const code = \`const { native } = await import(\${JSON.stringify(process.argv[1])}); native().dieWithParent(\${process.pid}); console.log("grandchild ready"); setInterval(() => {}, 1000);\`;
+      spawn(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", code], { stdio: ["ignore", "inherit", "inherit"] });`,
+      [new URL("../../runtime/native.ts", import.meta.url).href]);
+    assert.equal(await parent.line(), "grandchild ready");
+    parent.process.kill("SIGKILL");
+    assert.deepEqual(await parent.exited, { code: null, signal: "SIGKILL", output: "grandchild ready\n" });
+  });
+
+  it("ends a process at once whose parent is another than it was told", async () => {
+    const { code, signal, output } = await child(`console.log("alive"); device.dieWithParent(1 + process.ppid); console.log("survived");`).exited;
+    assert.deepEqual({ code, signal }, { code: null, signal: "SIGKILL" });
+    assert.doesNotMatch(output, /survived/);
+  });
+});
+
+describe("info", () => {
+  it("tells cores, instruction sets, the gemm in use with what was tried, and CUDA with a reason", () => {
+    const info = native().info();
+    assert.ok(info.cores >= 1 && info.threads >= 1);
+    assert.match(info.gemm.library, /^(oneDNN|portable)$/);
+    assert.ok(info.gemm.tried.some((line) => /: in use$/.test(line)) === (info.gemm.library === "oneDNN"), info.gemm.tried.join("; "));
+    assert.notEqual(info.cuda.note, "");
+    assert.equal(typeof info.openmp, "boolean");
+  });
+});
