@@ -22,7 +22,7 @@ OCTAVO_INLINE float silu_slope(float v) {
 }
 OCTAVO_INLINE float relu(float v) { return v > 0.0f ? v : 0.0f; }
 OCTAVO_INLINE float relu_slope(float v) { return v > 0.0f ? 1.0f : 0.0f; }
-OCTAVO_INLINE float tanh_slope(float y) { return 1.0f - y * y; }
+OCTAVO_INLINE float tanh_slope(float y) { return (1.0f - y) * (1.0f + y); }  // exact where y is near 1
 OCTAVO_INLINE float sigmoid_slope(float y) { return y * (1.0f - y); }
 // sin and cos serve small tensors (Fourier features); libm's are accurate at every magnitude.
 OCTAVO_INLINE float sin_slope(float v) { return std::cos(v); }

@@ -23,7 +23,7 @@ template <class T> struct Functions {
   static T relu(T v) { return v > 0 ? v : 0; }
   static T relu_slope(T v) { return v > 0 ? 1 : 0; }
   static T tanh(T v) { return std::tanh(v); }
-  static T tanh_slope(T y) { return 1 - y * y; }
+  static T tanh_slope(T y) { return (1 - y) * (1 + y); }
   static T sigmoid(T v) { return logistic(v); }
   static T sigmoid_slope(T y) { return y * (1 - y); }
   static T sin(T v) { return std::sin(v); }

@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { noise, run, single } from "../device.ts";
+import { close, family, refuses } from "../harness.ts";
+
+const labels = (n: number, classes: number) => ({ shape: [n], data: Int32Array.from({ length: n }, (_, i) => (i % 4 === 2 ? -100 : (i * 31) % classes)) });
+
+family("cross_entropy", (rows, classes) => ({
+  inputs: { logits: noise([rows, classes], 1, 6), labels: labels(rows, classes) },
+  outputs: { loss: [1], lse: [rows] },
+  kernels: { cross_entropy_forward: ["logits labels loss lse", 0.37], cross_entropy_backward: ["dloss logits labels lse dlogits", 0.37] },
+  tolerance: 3e-6,
+}), [[0, 3], [1, 1], [1, 3], [3, 17], [17, 5], [75, 2048], [3, 24576]]);
+
+describe("cross_entropy", () => {
+  const run1 = (logits: Float32Array | Float64Array, label: number) =>
+    run("cross_entropy_forward", [{ shape: [1, logits.length], data: logits }, { shape: [1], data: Int32Array.of(label) }, { out: [1] }, { out: [1] }], [1]);
+
+  it("of (2, 0.5, -1) at label 0 is 0.2413112967", async () => {
+    close((await run1(Float64Array.of(2, 0.5, -1), 0))[0], [0.2413112967], 1e-9); // log(e^2 + e^.5 + e^-1) - 2
+    close((await run1(Float32Array.of(2, 0.5, -1), 0))[0], [0.2413112967], 2e-7);
+  });
+
+  it("stands huge logits: certain and right costs 0, certain and wrong the difference", async () => {
+    assert.equal((await run1(Float32Array.of(1e4, -1e4), 0))[0][0], 0);
+    assert.equal((await run1(Float32Array.of(1e4, -1e4), 1))[0][0], 2e4);
+  });
+
+  it("leaves rows with label -100 out: no loss, lse 0, zero gradient", async () => {
+    const logits = single(noise([2, 3], 1)), ignored = { shape: [2], data: Int32Array.of(-100, -100) };
+    const [loss, lse] = await run("cross_entropy_forward", [logits, ignored, { out: [1] }, { out: [2] }], [1]);
+    assert.deepEqual([loss[0], ...lse], [0, 0, 0]);
+    const [dlogits] = await run("cross_entropy_backward", [{ shape: [1], data: Float32Array.of(1) }, logits, ignored, { shape: [2], data: lse }, { out: [2, 3] }], [1]);
+    assert.deepEqual([...dlogits], [0, 0, 0, 0, 0, 0]);
+  });
+
+  it("refuses a label that is no class, naming row and count", async () => {
+    await refuses(run1(Float64Array.of(1, 2, 3), 3), /cross_entropy_forward: labels\[0\] expected an id in \[0, 3\) or -100, got 3/);
+    await refuses(run1(Float64Array.of(1, 2, 3), -1), /labels\[0\] expected an id in \[0, 3\) or -100, got -1/);
+  });
+});
