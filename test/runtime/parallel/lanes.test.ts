@@ -1,0 +1,192 @@
+import assert from "node:assert/strict";
+import { native } from "../../../runtime/native.ts";
+import { type Lane, type LaneName, chooseLane, createLane, laneNames, laneOffers } from "../../../runtime/parallel/lanes.ts";
+import type { TensorDescriptor } from "../../../runtime/parallel/tensor-frames.ts";
+import { Scope, type Tensor, allocate, fence, fromArray, memory } from "../../../runtime/tensor/index.ts";
+
+/** As messages do: descriptors become plain data, attachments bytes at any offset. */
+const travel = ({ descriptors, attachments }: { descriptors: TensorDescriptor[]; attachments: Uint8Array[] }) => ({
+  descriptors: JSON.parse(JSON.stringify(descriptors)) as TensorDescriptor[],
+  attachments: attachments.map((a) => {
+    const shifted = new Uint8Array(a.byteLength + 1);
+    shifted.set(a, 1);
+    return shifted.subarray(1);
+  }),
+});
+
+for (const name of laneNames) {
+  describe(`lane ${name}`, () => {
+    let sender: Lane;
+    let receiver: Lane;
+    let bytesBefore: number;
+    const made: Tensor[] = [];
+    const own = (t: Tensor): Tensor => (made.push(t), t);
+    beforeEach(async () => {
+      await fence();
+      bytesBefore = memory().bytesInUse;
+      sender = createLane(name, { node: "a" });
+      receiver = createLane(name, { node: "b" });
+    });
+    afterEach(async () => {
+      for (const tensor of made.splice(0)) tensor.dispose();
+      sender.close();
+      receiver.close();
+      await fence();
+      assert.equal(memory().bytesInUse, bytesBefore, "tensors leaked");
+    });
+
+    async function hop(tensors: Record<string, Tensor>): Promise<Record<string, Tensor>> {
+      const { descriptors, attachments } = travel(await sender.send(tensors));
+      const { tensors: received, done } = await receiver.receive(descriptors, attachments);
+      for (const tensor of Object.values(received)) own(tensor);
+      sender.release(await done);
+      return received;
+    }
+
+    it("LA-1: carries every dtype, shape and bit", async () => {
+      const sent = {
+        states: own(fromArray(Float32Array.of(-0, NaN, 1e-45, 3.4e38, 0.1, -1), [2, 3])),
+        mask: own(fromArray(Uint8Array.of(0, 1, 255), [3])),
+        ids: own(fromArray(Int32Array.of(-100, 2 ** 31 - 1), [1, 2, 1])),
+        exact: own(fromArray(Float64Array.of(Math.PI), [])),
+        none: own(fromArray(new Float32Array(0), [0, 4])),
+      };
+      const got = await hop(sent);
+      assert.deepEqual(Object.keys(got), Object.keys(sent));
+      for (const [key, tensor] of Object.entries(sent)) {
+        assert.deepEqual([got[key].shape, got[key].dtype], [tensor.shape, tensor.dtype], key);
+        const [a, b] = [await tensor.read(), await got[key].read()].map((x) => Buffer.from(x.buffer, x.byteOffset, x.byteLength));
+        assert.equal(Buffer.compare(a, b), 0, key);
+      }
+      assert.deepEqual(sender.stats, { messages: 1, tensors: 5, bytes: 24 + 3 + 8 + 8 });
+    });
+
+    it("LA-1: carries the values of the moment of send, and the tensor may go at once", async () => {
+      const x = fromArray(Float32Array.of(1, 2), [2]);
+      const sending = sender.send({ x });
+      x.write(Float32Array.of(8, 9));
+      x.dispose();
+      const { descriptors, attachments } = await sending;
+      const { tensors, done } = await receiver.receive(descriptors, attachments);
+      assert.deepEqual([...await own(tensors.x).read()].map(Number), [1, 2]);
+      sender.release(await done);
+    });
+
+    it("LA-1: several messages under way keep apart, in any order of arrival", async () => {
+      const messages = [];
+      for (let i = 0; i < 5; i++) messages.push(await sender.send({ x: own(fromArray(new Float32Array(1000).fill(i), [1000])) }));
+      for (const i of [3, 0, 4, 2, 1]) {
+        const { tensors, done } = await receiver.receive(messages[i].descriptors, messages[i].attachments);
+        assert.equal((await own(tensors.x).read())[999], i);
+        sender.release(await done);
+      }
+    });
+
+    it("LA-2: received tensors belong to the caller, or to the scope entered", async () => {
+      const { descriptors, attachments } = await sender.send({ x: own(fromArray(Float32Array.of(1), [1])) });
+      const scope = new Scope("receive");
+      let received!: ReturnType<Lane["receive"]>;
+      scope.enter(() => void (received = receiver.receive(descriptors, attachments)));
+      const { tensors, done } = await received;
+      assert.equal(tensors.x.scope, scope);
+      sender.release(await done);
+      scope.close();
+      assert.ok(tensors.x.disposed);
+    });
+
+    it("LA-3: received tensors can be used before done", async () => {
+      const big = own(fromArray(new Float32Array(300_000).fill(2), [300_000]));
+      const { descriptors, attachments } = await sender.send({ big });
+      const { tensors, done } = await receiver.receive(descriptors, attachments);
+      const { tensors: again } = await hop({ big: own(tensors.big) }).then((t) => ({ tensors: t }));
+      assert.equal((await again.big.read())[299_999], 2);
+      sender.release(await done);
+    });
+
+    it("LA-5: refuses a descriptor that lies, and leaves no tensor behind", async () => {
+      const { descriptors, attachments } = travel(await sender.send({ x: own(fromArray(Float32Array.of(1, 2), [2])) }));
+      const lies: Partial<TensorDescriptor>[] = [{ shape: [3] }, { dtype: "f64" }, { dtype: "f128" as never }, { byteLength: 4 }, { lane: "pigeon" as never }];
+      const before = memory().tensors;
+      for (const lie of lies) {
+        await assert.rejects(receiver.receive([{ ...descriptors[0], ...lie }], attachments), { code: "ERR_LANE" }, JSON.stringify(lie));
+      }
+      await assert.rejects(receiver.receive([{ ...descriptors[0], attachment: 7, slice: undefined, ticket: undefined }], attachments), { code: "ERR_LANE" });
+      assert.equal(memory().tensors, before);
+    });
+
+    it("refuses to send a freed tensor", async () => {
+      const x = allocate([4]);
+      x.dispose();
+      await assert.rejects(sender.send({ x }), { code: "ERR_HANDLE" });
+    });
+  });
+}
+
+describe("lane shared-memory", () => {
+  const send = async (lane: Lane, floats: number): Promise<TensorDescriptor> => {
+    const x = allocate([floats]);
+    const { descriptors } = await lane.send({ x });
+    x.dispose();
+    return descriptors[0];
+  };
+
+  it("LA-4: a released slice is used again; unreleased ones are not", async () => {
+    const lane = createLane("shared-memory", { node: "a" });
+    const first = await send(lane, 1000);
+    const second = await send(lane, 1000);
+    assert.notEqual(second.slice!.offset, first.slice!.offset);
+    lane.release([first.slice!.lease]);
+    assert.equal((await send(lane, 1000)).slice!.offset, first.slice!.offset);
+    lane.close();
+  });
+
+  it("LA-4: refuses a second release and one of another generation", async () => {
+    const lane = createLane("shared-memory", { node: "a" });
+    const { lease } = (await send(lane, 10)).slice!;
+    assert.throws(() => lane.release([{ ...lease, generation: lease.generation + 1 }]), { code: "ERR_LANE" });
+    lane.release([lease]);
+    assert.throws(() => lane.release([lease]), { code: "ERR_LANE", message: /is not held/ });
+    lane.close();
+  });
+
+  it("grows by slabs, makes a larger one for a larger tensor, and refuses beyond its limit", async () => {
+    const lane = createLane("shared-memory", { node: "a", slabs: { slabBytes: 4096, totalBytes: 16_384 } });
+    const small = [await send(lane, 1024), await send(lane, 1024)];
+    assert.notEqual(small[0].slice!.fd, small[1].slice!.fd);
+    assert.equal((await send(lane, 2048)).slice!.slabBytes, 8192);
+    await assert.rejects(send(lane, 1), { code: "ERR_LANE", message: /no room for 4 bytes; 3 slices are leased/ });
+    lane.release([small[0].slice!.lease]);
+    await send(lane, 1);
+    lane.close();
+  });
+
+  it("a slab that is gone is ERR_LANE, not a crash", async () => {
+    const [a, b] = [createLane("shared-memory", { node: "a" }), createLane("shared-memory", { node: "b" })];
+    const descriptor = await send(a, 10);
+    a.close();
+    await assert.rejects(b.receive([descriptor], []), { code: "ERR_LANE" });
+    await assert.rejects(b.receive([{ ...descriptor, slice: { ...descriptor.slice!, pid: 2 ** 22 + 1 } }], []), { code: "ERR_LANE" });
+    await fence();
+    assert.equal(native().pending(), 0);
+    b.close();
+  });
+});
+
+describe("choosing a lane", () => {
+  const here = { host: "boot ns", pid: 1, user: 1000 };
+  const offers = (there: Partial<typeof here>): LaneName[] => laneOffers(here, { ...here, ...there });
+
+  it("offers what two processes have in common, best first", () => {
+    assert.deepEqual(offers({}), ["in-process", "shared-memory", "zeromq"]);
+    assert.deepEqual(offers({ pid: 2 }), ["shared-memory", "zeromq"]);
+    assert.deepEqual(offers({ pid: 2, user: 1001 }), ["zeromq"]);
+    assert.deepEqual(offers({ host: "other" }), ["zeromq"]);
+  });
+
+  it("takes the best offer or the wanted one, and says why not", () => {
+    assert.equal(chooseLane(["zeromq", "shared-memory"]), "shared-memory");
+    assert.equal(chooseLane(["zeromq", "shared-memory"], "zeromq"), "zeromq");
+    assert.throws(() => chooseLane(["zeromq"], "shared-memory"), { code: "ERR_LANE", message: /offer zeromq/ });
+    assert.throws(() => chooseLane(["zeromq"], "share-memory"), { code: "ERR_LANE", message: /did you mean "shared-memory"/ });
+  });
+});
