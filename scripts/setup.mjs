@@ -8,7 +8,7 @@
  * `node scripts/setup.mjs` runs all steps; `node scripts/setup.mjs native typescript` only those named.
  */
 import { spawnSync } from "node:child_process";
-import { appendFileSync, chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -91,16 +91,23 @@ function native() {
   markDone(stamp);
 }
 
-/** tsup bundles into dist, files that are read at run time go beside the bundles, tsc writes the type declarations. */
+/**
+ * tsup bundles, files that are read at run time go beside the bundles, tsc writes the type declarations. All of it is made
+ * beside dist and takes its place at the end: a failed or running build never leaves half a dist.
+ */
 function typescript() {
   const stamp = { name: "typescript", hash: hashOf(["runtime", "plugins", "cluster", "native-cuda", "tsup.config.ts", "tsconfig.json", "tsconfig.types.json", "package.json"], [],
     (path) => /\.(ts|json|proto)$/.test(path)) };
   if (existsSync(join("dist", "cluster", "cli", "main.js")) && isDone(stamp)) return say("TypeScript build", "up to date");
   say("TypeScript build", "building (tsup, tsc)");
-  if (run([process.execPath, join("node_modules", "tsup", "dist", "cli-default.js")]) !== 0) fail("tsup failed", true);
-  cpSync(join("cluster", "control", "octavo.proto"), join("dist", "cluster", "control", "octavo.proto"));
-  chmodSync(join("dist", "cluster", "cli", "main.js"), 0o755);
-  if (run([process.execPath, join("node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.types.json"]) !== 0) fail("the type declarations could not be written", true);
+  const part = "dist.part"; // beside dist, so that the paths in source maps hold after the move
+  rmSync(part, { recursive: true, force: true });
+  if (run([process.execPath, join("node_modules", "tsup", "dist", "cli-default.js"), "--out-dir", part]) !== 0) fail("tsup failed", true);
+  cpSync(join("cluster", "control", "octavo.proto"), join(part, "cluster", "control", "octavo.proto"));
+  chmodSync(join(part, "cluster", "cli", "main.js"), 0o755);
+  if (run([process.execPath, join("node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.types.json", "--outDir", join(part, "types")]) !== 0) fail("the type declarations could not be written", true);
+  rmSync("dist", { recursive: true, force: true });
+  renameSync(part, "dist");
   markDone(stamp);
 }
 
