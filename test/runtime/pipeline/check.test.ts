@@ -42,6 +42,13 @@ describe("checking a recipe", () => {
     assert.deepEqual([...new Set(back)], ["image.states", "text.states", "place.text", "fusion.memory", "text.embedding"]);
   });
 
+  it("lets no gradient flow where nothing before learns, though all ports could carry one", async () => {
+    const still = custom("still", { in: { x: port(["B", 3, 16, 16]) }, out: { states: port(["B", 5, 8]) } });
+    const { graph, plan } = await check(edited("use: image-encoder/patches\n    in: { pixels: pages.pixels, patch_mask: pages.patch_mask }", "use: fusion/still\n    in: { x: pages.pixels }"), [], [still]);
+    assert.equal(graph.edges.find((e) => e.to.join(".") === "fusion.image")?.gradient, false);
+    assert.equal(plan.stages.find((s) => s.name === "image")?.backward, false);
+  });
+
   it("plans stages with depths, backward, parameters", async () => {
     const { plan } = await check();
     assert.deepEqual(plan.stages, [
