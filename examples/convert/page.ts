@@ -15,7 +15,7 @@ export interface ShrinkOptions { side: number; quality: number }
 
 /** Greyscale JPEG, longest side at most `side`: small enough to commit, large enough to draw boxes on and read. */
 export function shrink(image: Uint8Array, { side, quality }: ShrinkOptions): Promise<Buffer> {
-  return sharp(image).flatten({ background: "#ffffff" }).greyscale()
+  return sharp(image).flatten({ background: "#ffffff" }).toColourspace("b-w")
     .resize({ width: side, height: side, fit: "inside", withoutEnlargement: true })
     .jpeg({ quality, mozjpeg: true }).toBuffer();
 }

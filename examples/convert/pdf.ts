@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { readPdfPage } from "../../plugins/data-loader/index.ts";
+import { groupCopies } from "./copies.ts";
 import type { SourcePage } from "./page.ts";
 
 export async function readPdfs(files: readonly string[], licence: string): Promise<SourcePage[]> {
@@ -15,6 +16,7 @@ export async function readPdfs(files: readonly string[], licence: string): Promi
       pages.push({ key: `${document}_${number}`, group: document, image: image!, record: { ...record, docId: document, meta: { ...record.meta, licence } } });
     }
   }
+  groupCopies(pages);
   return pages;
 }
 

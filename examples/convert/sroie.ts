@@ -7,10 +7,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Line, PageRecord, Word } from "../../runtime/index.ts";
 import { imageSize, rounded, splitWords, toFrame } from "../../plugins/data-loader/index.ts";
+import { groupCopies } from "./copies.ts";
 import type { SourcePage } from "./page.ts";
-
-/** Receipts that share this much of their lines are scans of one document (found by looking: copies share 0.82 and more, others of a shop 0.79 and less). */
-const sameDocument = 0.8;
 
 export interface SroiePages {
   pages: SourcePage[];
@@ -52,18 +50,4 @@ function readLines(csv: string, [width, height]: readonly [number, number]): Lin
     const { box } = toFrame([Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)], width, height);
     return { text: parts.slice(8).join(",").trim(), box };
   }).filter((line) => line.text !== "");
-}
-
-/** Gives scans of one document the group of the first of them. */
-function groupCopies(pages: SourcePage[]): void {
-  const lineSets = pages.map((page) => new Set(page.record.lines.map((line) => line.text.toUpperCase().replace(/[^A-Z0-9]/g, "")).filter((text) => text.length > 1)));
-  pages.forEach((page, i) => {
-    const original = pages.slice(0, i).findIndex((_, j) => jaccard(lineSets[i], lineSets[j]) >= sameDocument);
-    if (original >= 0) page.group = pages[original].group;
-  });
-}
-
-function jaccard(a: Set<string>, b: Set<string>): number {
-  const common = [...a].filter((text) => b.has(text)).length;
-  return common / (a.size + b.size - common || 1);
 }

@@ -27,7 +27,7 @@ export async function drawBoxes(image: Uint8Array, boxes: readonly Box[], { colo
     });
     const overlay = Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${frames.join("")}</svg>`);
     return await sharp(image).flatten({ background: "#ffffff" }).resize(width, height, { fit: "fill" }).toColourspace("srgb")
-      .composite([{ input: overlay }]).png({ compressionLevel: 9 }).toBuffer();
+      .composite([{ input: overlay }]).removeAlpha().png({ compressionLevel: 9 }).toBuffer();
   } catch (cause) {
     throw dataError({ file: "image" }, `cannot be drawn on (${(cause as Error).message.split("\n")[0]})`, "Expected JPEG, PNG, TIFF or WebP.", cause);
   }

@@ -44,7 +44,10 @@ export function readByteBpe(path: string): Tokenizer {
   const encode = (text: string) => plain.encode(text, { add_special_tokens: false }).ids;
   return {
     vocabulary, locationBins, locationBase, special: specialIds, encode,
-    decode: (ids) => plain.decode([...ids].filter((id) => id >= firstText && id < vocabulary), { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
+    decode(ids) {
+      const text = [...ids].filter((id) => id >= firstText && id < vocabulary);
+      return text.length === 0 ? "" : plain.decode(text, { skip_special_tokens: false, clean_up_tokenization_spaces: false });
+    },
     encodeWords(words) {
       const ids: number[] = [], wordIndex: number[] = [];
       words.forEach((word, index) => {

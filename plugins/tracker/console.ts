@@ -67,7 +67,10 @@ function eventLine(event: Exclude<RunEvent, { event: "step" }>): string | undefi
     case "checkpoint": return `checkpoint after step ${event.step}: ${event.path}`;
     case "warning": return `warning: ${event.message}`;
     case "end": return `${event.reason} after step ${event.step} in ${duration(event.seconds)}${event.loss === undefined ? "" : `, loss ${event.loss.toFixed(4)}`}; ${event.runFolder}`;
-    case "failure": return `failed: ${event.message}\n${explain(fromFailure(event.failure))}`;
+    case "failure": {
+      const causes = explain(fromFailure(event.failure));
+      return `failed: ${causes.startsWith(event.message) ? causes : `${event.message}\n${causes}`}`;
+    }
   }
 }
 

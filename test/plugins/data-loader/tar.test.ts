@@ -63,7 +63,7 @@ describe("webdataset shards", () => {
 
   it("refuse a header that asks for more than a page can be", async () => {
     const pack = tar.pack();
-    const header = await new Promise<Buffer>((resolve) => { pack.once("data", resolve); pack.entry({ name: "a.jpg", size: 2 ** 35 }); });
+    const header = await new Promise<Buffer>((resolve) => { pack.once("data", (bytes) => resolve(bytes as Buffer)); pack.entry({ name: "a.jpg", size: 2 ** 35 }); });
     pack.on("error", () => {});
     pack.destroy();
     const { faults } = await readShard(shard("huge.tar", header));
