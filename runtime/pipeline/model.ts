@@ -13,6 +13,8 @@ export interface StageModelOptions {
   threads?: number;
   /** Start from the parameters of a checkpoint; with `optimizer` also from what the optimizer remembered (a resume). */
   load?: { checkpoint: string; optimizer: boolean };
+  /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
+  openData?: boolean;
 }
 
 /** The components of one process, with values. */
@@ -48,7 +50,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   const optimizer = optimizerPlugin.create();
   initialise(parameters, optimizer, o);
   const loader = nodes.find((node) => node.kind === "data-loader")?.component as DataLoader | undefined;
-  await loader?.open();
+  if (o.openData ?? true) await loader?.open();
   return {
     name: o.stage ?? "model", graph, nodes, parameters, optimizer, loader, seed: o.seed,
     learningRate: (step0) => optimizerPlugin.learningRate(step0, recipe.train.steps),

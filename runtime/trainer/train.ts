@@ -1,5 +1,5 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { cpus } from "node:os";
 import { type Manifest, commitCheckpoint, findCheckpoint, manifestVersion, readManifest } from "../checkpoint/index.ts";
 import { RuntimeError, toFailure } from "../errors.ts";
@@ -96,7 +96,7 @@ class Training {
   #start(): Promise<StepRunner> {
     const { recipe } = this.checked;
     const load = this.#resumed ? { checkpoint: this.#resumed.path, optimizer: true }
-      : recipe.train.from !== undefined ? { checkpoint: findCheckpoint(join(recipe.folder, recipe.train.from)), optimizer: false } : undefined;
+      : recipe.train.from !== undefined ? { checkpoint: findCheckpoint(resolve(recipe.folder, recipe.train.from)), optimizer: false } : undefined;
     const seed = recipe.seed;
     if (this.o.inProcess) {
       const threads = recipe.train.threads === "auto" ? cpus().length : recipe.train.threads;

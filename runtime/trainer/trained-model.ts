@@ -31,9 +31,11 @@ export async function openTrained(path: string, o: OpenOptions): Promise<Trained
   } catch (cause) {
     throw new RuntimeError("ERR_CHECKPOINT", `${file}: cannot be read. A checkpoint carries the recipe it was trained with; this one is incomplete.`, { path: file }, { cause });
   }
-  const checked = await checkRecipe(parseRecipe(text, file, o.set), o.registry);
+  const recipe = parseRecipe(text, file, o.set);
+  delete recipe.train.from; // its values are in this checkpoint; the one it started from may be gone
+  const checked = await checkRecipe(recipe, o.registry);
   const model = await loadStageModel(checked, {
-    seed: manifest.seed, threads: o.threads ?? cpus().length,
+    seed: manifest.seed, threads: o.threads ?? cpus().length, openData: false,
     load: o.untrained ? undefined : { checkpoint: folder, optimizer: false },
   });
   return { folder, manifest, checked, model, close: () => model.close() };

@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { commandLine, groupOf, leftovers, lives, losses, miniRecipe, octavo, type Running, start, temporaryFolder, until } from "./octavo.ts";
+
+/** Must hold 3: whoever dies, the run ends at once, says why in one paragraph, and leaves nothing but its files. */
+describe("a run whose processes are killed", function () {
+  this.timeout(120_000);
+  const folder = temporaryFolder();
+  const temporary = temporaryFolder();
+  after(() => (folder.remove(), temporary.remove()));
+
+  interface Worker { stage: string; pid: number; components: string[] }
+  /** A run in the middle of its steps, its first checkpoint written. */
+  async function midway(lane = "shared-memory"): Promise<{ run: Running; workers: Worker[]; runFolder: string }> {
+    const run = start(["train", miniRecipe, "--runs", folder.path, "--lane", lane, "--set", "train.steps=4000"], { env: { TMPDIR: temporary.path } });
+    const begun = await run.event((event) => event.event === "start");
+    await run.event((event) => event.event === "checkpoint");
+    return { run, workers: begun.processes as Worker[], runFolder: begun.runFolder as string };
+  }
+
+  async function nothingLeft(workers: Worker[]): Promise<void> {
+    await until("workers end", () => workers.every(({ pid }) => !lives(pid)), 10_000);
+    assert.deepEqual(leftovers(temporary.path), []);
+  }
+
+  async function resumes(runFolder: string): Promise<void> {
+    const steps = Math.max(...readdirSync(join(runFolder, "checkpoints")).filter((name) => /^step-\d+$/.test(name)).map((name) => Number(name.slice(5))));
+    const ended = await octavo(["train", miniRecipe, "--runs", folder.path, "--in-process", "--resume", runFolder, "--set", `train.steps=${steps + 1}`]);
+    assert.equal(ended.code, 0, ended.stderr);
+    assert.deepEqual([...losses(ended).keys()], [steps]);
+  }
+
+  it("shows its workers in ps under their names, in the run's process group", async () => {
+    const { run, workers } = await midway();
+    try {
+      assert.deepEqual(workers.map(({ pid }) => commandLine(pid)).map((line) => line.split(" ").slice(0, 3).join(" ")), workers.map(({ components, stage }) => `octavo worker ${components.includes(stage) ? stage : components[0]}`));
+      for (const { pid } of workers) assert.equal(groupOf(pid), groupOf(run.child.pid!));
+    } finally {
+      run.child.kill("SIGKILL");
+      await run.ended;
+    }
+    await nothingLeft(workers);
+  });
+
+  for (const [victim, lane] of [["pages", "zeromq"], ["image", "shared-memory"], ["text", "shared-memory"], ["fusion", "shared-memory"]] as const) {
+    it(`ends within 10 s when worker ${victim} is killed (${lane})`, async () => {
+      const { run, workers, runFolder } = await midway(lane);
+      const worker = workers.find(({ stage }) => stage === victim)!;
+      const killed = performance.now();
+      process.kill(worker.pid, "SIGKILL");
+      const ended = await run.ended;
+      assert.ok(performance.now() - killed < 10_000, `took ${performance.now() - killed} ms`);
+      assert.equal(ended.code, 1);
+      const failure = ended.events.find((event) => event.event === "failure")!;
+      const paragraph = failure.message as string;
+      assert.match(paragraph, new RegExp(`at step \\d+: worker ${victim} \\(components .*${victim}.*; process ${worker.pid} on .*\\) was killed by SIGKILL`));
+      assert.equal(paragraph.split("\n").length, 1, "one paragraph");
+      assert.equal(failure.process, String(worker.pid));
+      await nothingLeft(workers);
+      await resumes(runFolder);
+    });
+  }
+
+  it("names the signal of a native crash", async () => {
+    const { run, workers } = await midway();
+    const worker = workers.find(({ stage }) => stage === "text")!;
+    process.kill(worker.pid, "SIGSEGV");
+    const ended = await run.ended;
+    assert.equal(ended.code, 1);
+    assert.match(ended.events.find((event) => event.event === "failure")!.message as string, /worker text .* was killed by SIGSEGV/);
+    await nothingLeft(workers);
+  });
+
+  it("leaves nothing when the launcher itself is killed, and the last checkpoint resumes", async () => {
+    const { run, workers, runFolder } = await midway();
+    run.child.kill("SIGKILL");
+    await run.ended;
+    await nothingLeft(workers);
+    await resumes(runFolder);
+  });
+
+  it("saves and stops on the first Ctrl-C", async () => {
+    const { run, workers } = await midway();
+    for (const pid of [run.child.pid!, ...workers.map(({ pid }) => pid)]) process.kill(pid, "SIGINT"); // a terminal sends it to the whole group
+    const ended = await run.ended;
+    assert.equal(ended.code, 0, ended.stderr);
+    const steps = [...losses(ended).keys()];
+    const last = ended.events.findLast((event) => event.event === "checkpoint")!;
+    assert.equal(last.step, steps.at(-1)! + 1, "saved after the last step");
+    assert.ok(existsSync(join(last.path as string, "manifest.json")));
+    await nothingLeft(workers);
+  });
+
+  it("stops at once on the second", async () => {
+    const { run, workers } = await midway();
+    process.kill(workers.find(({ stage }) => stage === "text")!.pid, "SIGSTOP"); // so that the first cannot be obeyed
+    const first = performance.now();
+    run.child.kill("SIGTERM");
+    await until("the second press is not the echo of the first", () => performance.now() - first > 200, 1000);
+    run.child.kill("SIGINT");
+    const asked = performance.now();
+    await run.ended;
+    assert.ok(performance.now() - asked < 3000, `took ${performance.now() - asked} ms`);
+    await nothingLeft(workers);
+  });
+});

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { losses, miniRecipe, octavo, start, temporaryFolder } from "./octavo.ts";
+
+/** Must hold 1 and 2 of the design: a layout changes where the arithmetic happens, never what it gives. */
+describe("the same losses, bit for bit", function () {
+  this.timeout(240_000);
+  const folder = temporaryFolder();
+  const run = async (...args: string[]) => {
+    const ended = await octavo(["train", miniRecipe, "--runs", folder.path, ...args]);
+    assert.equal(ended.code, 0, ended.stderr);
+    return ended;
+  };
+  let reference: Map<number, number>;
+  before(async () => {
+    reference = losses(await run("--in-process", "--threads", "1"));
+    assert.equal(reference.size, 6);
+    assert.ok([...reference.values()].every(Number.isFinite));
+    assert.equal(new Set(reference.values()).size, 6, "the losses of different steps differ");
+  });
+  after(() => folder.remove());
+
+  for (const threads of ["2", "4"]) {
+    it(`in one process with ${threads} threads`, async () => {
+      assert.deepEqual(losses(await run("--in-process", "--threads", threads)), reference);
+    });
+  }
+  for (const lane of ["zeromq", "shared-memory"]) {
+    it(`as four processes over ${lane}`, async () => {
+      const ended = await run("--lane", lane);
+      assert.deepEqual(losses(ended), reference);
+      const links = ended.events.find((event) => event.event === "links")!.links as { lane: string }[];
+      assert.equal(links.length, 5);
+      assert.ok(links.every((link) => link.lane === lane), JSON.stringify(links));
+    });
+  }
+  it("as four processes under fill-drain, two threads each", async () => {
+    assert.deepEqual(losses(await run("--set", "train.schedule=fill-drain", "--threads", "2")), reference);
+  });
+  it("differs for another seed", async () => {
+    const other = losses(await run("--in-process", "--seed", "4", "--set", "train.steps=6"));
+    assert.notEqual(other.get(0), reference.get(0));
+  });
+
+  it("stopped by SIGTERM and resumed, in another layout, equals never stopped", async () => {
+    const first = start(["train", miniRecipe, "--runs", folder.path, "--lane", "shared-memory"]);
+    const begun = await first.event((event) => event.event === "start");
+    await first.event((event) => event.event === "step" && event.step === 1);
+    first.child.kill("SIGTERM");
+    const stopped = await first.ended;
+    assert.equal(stopped.code, 0, stopped.stderr);
+    const end = stopped.events.at(-1)!;
+    assert.equal(end.event, "end");
+    const before = losses(stopped);
+    assert.ok(before.size >= 2 && before.size < 6, `stopped after ${before.size} steps`);
+    const resumed = losses(await run("--in-process", "--threads", "2", "--resume", begun.runFolder as string));
+    assert.deepEqual(new Map([...before, ...resumed]), reference);
+    assert.deepEqual([...resumed.keys()], Array.from({ length: 6 - before.size }, (_, i) => before.size + i));
+    assert.notEqual(resumed.size, 0);
+  });
+});
