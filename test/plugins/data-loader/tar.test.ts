@@ -42,7 +42,8 @@ describe("webdataset shards", () => {
   it("give what was whole and one fault, wherever the file is cut (T-3)", async () => {
     const whole = await packTar([["a.txt", "x".repeat(700)], ["a.json", "{}"], ["b.txt", "y".repeat(700)], ["b.json", "{}"]]);
     // Each member is a header block and its data in blocks of 512: a.txt 0-1536, a.json -2560, b.txt -4096, b.json -5120, two zero blocks.
-    for (let cut = 1; cut < whole.length; cut += 37) {
+    const between = [1536, 2560, 4096, 5120, 5632];  // the treacherous ones: nothing is broken there
+    for (const cut of [...between, ...Array.from({ length: Math.floor(whole.length / 37) }, (_, i) => 1 + 37 * i)]) {
       const { samples, faults } = await readShard(shard("cut.tar", whole.subarray(0, cut)));
       assert.equal(faults.length, 1, `cut at ${cut}: ${JSON.stringify(faults)}`);
       const members = samples.flatMap(({ key, members }) => [...members.keys()].map((name) => `${key}.${name}`));
