@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { type ActorContext, defineActor, withAttachments } from "../../../runtime/actor/definition.ts";
 import { createActorSystem } from "../../../runtime/actor/system.ts";
 import { RuntimeError, ShapeError } from "../../../runtime/errors.ts";
+import { decode, encode } from "../../../runtime/transport/codec.ts";
+import { createHub } from "../../../runtime/transport/in-process.ts";
 import { type World, gate, settled, worlds } from "./world.ts";
 
 /** Notes what happens to it, in order. */
@@ -47,7 +49,9 @@ for (const [name, start] of Object.entries(worlds)) {
       const log: string[] = [];
       const [a, b] = [gate(), gate()];
       const ref = await w.spawn(scribe, { log, gates: { a: a.opened, b: b.opened } });
-      const calls = [ref.write.call("a"), ref.write.call("b"), ref.write.call("c")];
+      const calls = [ref.write.call("a")];
+      await settled();
+      calls.push(ref.write.call("b"), ref.write.call("c"));
       b.open();
       await settled();
       assert.deepEqual(log, ["begin a"]);
@@ -247,6 +251,36 @@ for (const [name, start] of Object.entries(worlds)) {
 }
 
 describe("actor", () => {
+  it("takes no answer that was meant for an earlier process of its name", async () => {
+    const hub = createHub();
+    const [transport, raw] = [hub.transport("here"), hub.transport("raw")];
+    const system = createActorSystem({ node: "here", transport });
+    await Promise.all([transport.connect("raw"), raw.connect("here")]);
+    raw.onMessage((_, frames) => {
+      const call = decode(frames);
+      const reply = { ...call, kind: "reply" as const, from: call.to, to: call.from };
+      raw.send("here", encode({ ...reply, incarnation: call.incarnation + 1, payload: "old" }));
+      raw.send("here", encode({ ...reply, payload: "right" }));
+    });
+    assert.equal(await system.remote(scribe, "raw").echo.call("x"), "right");
+    await Promise.all([system.stop(), raw.close()]);
+  });
+
+  it("hears of messages that pretend to come from elsewhere, and of garbage", async () => {
+    const hub = createHub();
+    const [transport, raw] = [hub.transport("here"), hub.transport("raw")];
+    const system = createActorSystem({ node: "here", transport });
+    const codes: string[] = [];
+    system.onFailure(({ address, failure }) => codes.push(`${address} ${failure.code}`));
+    await Promise.all([transport.connect("raw"), raw.connect("here")]);
+    const forged = { kind: "cast" as const, id: 0, from: "admin/x", to: "here/y", endpoint: "z", deadlineMs: 0, trace: "", incarnation: 0, payload: 0, attachments: [] };
+    raw.send("here", encode(forged));
+    raw.send("here", [Uint8Array.of(0xc1)]);
+    await settled();
+    assert.deepEqual(codes, ["raw/- ERR_ENVELOPE", "raw/- ERR_ENVELOPE"]);
+    await Promise.all([system.stop(), raw.close()]);
+  });
+
   it("does not starve the event loop when two actors answer each other for ever", async () => {
     const system = createActorSystem({ node: "a" });
     const ping = defineActor({

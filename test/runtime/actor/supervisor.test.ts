@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { defineActor, type InitContext } from "../../../runtime/actor/definition.ts";
 import { createSupervisor } from "../../../runtime/actor/supervisor.ts";
-import { type World, settled, worlds } from "./world.ts";
+import { type World, gate, settled, worlds } from "./world.ts";
 
 /** Counts its lives; `crash` is fatal when cast. */
 const worker = defineActor({
@@ -158,6 +158,29 @@ describe("ownership", () => {
     await settled();
     assert.deepEqual(log, ["init 1", "terminate 1", "terminate hasty"]);
     assert.equal(w.failures[0].failure.cause?.message, "early in life 1");
+  });
+
+  it("stopping an actor whose restart is in the middle of init stops it once that is through", async () => {
+    const log: string[] = [];
+    const [g, again] = [gate(), gate()];
+    const patient = defineActor({
+      name: "patient",
+      init: async () => {
+        log.push("init");
+        if (log.length > 1) again.open();
+        if (log.length > 1) await g.opened;
+      },
+      endpoints: { crash() { throw new Error("x"); } },
+      terminate: () => void log.push("terminate"),
+    });
+    const ref = await w.spawn(patient, undefined, { supervisor: createSupervisor({ name: "s" }) });
+    ref.crash.cast();
+    await again.opened;
+    const stopping = w.here.stopActor(ref);
+    g.open();
+    await stopping;
+    assert.deepEqual(log, ["init", "terminate", "init", "terminate"]);
+    assert.equal(w.here.stats.actors, 0);
   });
 
   it("stopping an actor that is being restarted stops it for good", async () => {

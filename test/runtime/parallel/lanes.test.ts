@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { native } from "../../../runtime/native.ts";
 import { type Lane, type LaneName, chooseLane, createLane, laneNames, laneOffers } from "../../../runtime/parallel/lanes.ts";
 import type { TensorDescriptor } from "../../../runtime/parallel/tensor-frames.ts";
-import { Scope, type Tensor, allocate, fence, fromArray, memory } from "../../../runtime/tensor/index.ts";
+import { Scope, type Tensor, accumulate, allocate, fence, fromArray, memory } from "../../../runtime/tensor/index.ts";
 
 /** As messages do: descriptors become plain data, attachments bytes at any offset. */
 const travel = ({ descriptors, attachments }: { descriptors: TensorDescriptor[]; attachments: Uint8Array[] }) => ({
@@ -157,6 +157,16 @@ describe("lane shared-memory", () => {
     await assert.rejects(send(lane, 1), { code: "ERR_LANE", message: /no room for 4 bytes; 3 slices are leased/ });
     lane.release([small[0].slice!.lease]);
     await send(lane, 1);
+    lane.close();
+  });
+
+  it("send resolves only when its copies are done, whatever was queued before them", async () => {
+    const lane = createLane("shared-memory", { node: "a" });
+    const [x, y] = [allocate([2_000_000]), allocate([2_000_000])];
+    for (let i = 0; i < 50; i++) accumulate(x, y);
+    await lane.send({ y });
+    assert.equal(native().pending(), 0);
+    for (const tensor of [x, y]) tensor.dispose();
     lane.close();
   });
 
