@@ -5,10 +5,10 @@
 #include "vector_math.h"
 
 namespace {
-OCTAVO_INLINE float gelu(float v) { return v * normal_f32(v).below; }
+OCTAVO_INLINE float gelu(float v) { return v * normal_below_f32(v, bell_f32(v)); }
 OCTAVO_INLINE float gelu_slope(float v) {
-  const Normal normal = normal_f32(v);
-  return normal.below + v * normal.density;
+  const float bell = bell_f32(v);
+  return normal_below_f32(v, bell) + v * normal_density_f32(bell);
 }
 OCTAVO_INLINE float quick_gelu(float v) { return v * sigmoid_f32(1.702f * v); }
 OCTAVO_INLINE float quick_gelu_slope(float v) {

@@ -34,7 +34,7 @@ void adamw(float* p, const float* g, float* m, float* v, int64_t n, const AdamWS
                     static_cast<float>(1 / (1 - std::pow(o.beta2, o.step))),
                     static_cast<float>(o.eps),
                     static_cast<float>(o.grad_scale)};
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { adamw_tile(p + begin, g + begin, m + begin, v + begin, end - begin, k); });
+  element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { adamw_tile(p + begin, g + begin, m + begin, v + begin, end - begin, k); });
 }
 
 OCTAVO_KERNEL(adamw) {

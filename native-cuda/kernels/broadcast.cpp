@@ -40,22 +40,22 @@ Nest nest_of(const TensorView& a, const TensorView& b, const TensorView& y) {
   return nest;
 }
 
-/// run(a + i, b + i, y, n, stride a, stride b) over innermost runs, at most kTileElements long, tiled by shape alone.
+/// run(a + i, b + i, y, n, stride a, stride b) over innermost runs, at most kLightTile long, tiled by shape alone.
 template <class F> void each_run(const TensorView& a, const TensorView& b, const TensorView& y, int threads, F run) {
   if (y.numel == 0) return;
   const Nest nest = nest_of(a, b, y);
   const int inner = nest.rank - 1;
-  const int64_t length = nest.dim[inner], pieces = tile_count(length, kTileElements);
-  row_tiles(y.numel / length * pieces, std::min(length, kTileElements), threads, [&](int64_t first, int64_t last) {
+  const int64_t length = nest.dim[inner], pieces = tile_count(length, kLightTile);
+  row_tiles<kLightTile>(y.numel / length * pieces, std::min(length, kLightTile), threads, [&](int64_t first, int64_t last) {
     for (int64_t segment = first; segment < last; ++segment) {
-      const int64_t row = segment / pieces, begin = segment % pieces * kTileElements;
+      const int64_t row = segment / pieces, begin = segment % pieces * kLightTile;
       int64_t rest = row, at_a = begin * nest.a[inner], at_b = begin * nest.b[inner];
       for (int d = inner - 1; d >= 0; --d) {
         const int64_t at = rest % nest.dim[d];
         rest /= nest.dim[d], at_a += at * nest.a[d], at_b += at * nest.b[d];
       }
       run(a.as<const float>() + at_a, b.as<const float>() + at_b, y.as<float>() + row * length + begin,
-          std::min(kTileElements, length - begin), nest.a[inner], nest.b[inner]);
+          std::min(kLightTile, length - begin), nest.a[inner], nest.b[inner]);
     }
   });
 }
@@ -166,11 +166,11 @@ void sum_to(const TensorView& x_view, const TensorView& y_view, int threads) {
   if (groups.count == 0 || (groups.count == 1 && groups.kept[0])) {
     std::memmove(y, x, y_view.bytes());
   } else if (groups.count == 1) {
-    *y = static_cast<float>(sum_tiles(last, threads, [&](int64_t begin, int64_t end) { return sum_run(x + begin, end - begin); }));
+    *y = static_cast<float>(sum_tiles<kLightTile>(last, threads, [&](int64_t begin, int64_t end) { return sum_run(x + begin, end - begin); }));
   } else if (groups.count == 2 && groups.kept[1]) {  // (summed, kept): a bias under many rows
     column_sums(groups.length[0], last, threads, y, [&](int64_t from, int64_t to, float* line) { add_rows(x + from * last, line, to - from, last); });
   } else if (groups.count == 2) {  // (kept, summed): one number per row
-    row_tiles(y_view.numel, last, threads, [&](int64_t from, int64_t to) {
+    row_tiles<kLightTile>(y_view.numel, last, threads, [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; ++r) y[r] = static_cast<float>(sum_run(x + r * last, last));
     });
   } else if (groups.count == 3 && groups.kept[0]) {  // (kept, summed, kept): the same as two groups, once per outer index

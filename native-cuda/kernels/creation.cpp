@@ -9,12 +9,12 @@
 #include "tiles.h"
 
 template <class T> void fill(T* y, T value, int64_t n, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, value); });
+  element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, value); });
 }
 
 void copy_bytes(const void* x, void* y, int64_t bytes, int threads) {
   if (x == y) return;
-  constexpr int64_t kBlock = 4 * kTileElements;
+  constexpr int64_t kBlock = 4 * kLightTile;
   parallel_tiles(tile_count(bytes, kBlock), threads, [&](int64_t tile) {
     const int64_t begin = tile * kBlock;
     std::memcpy(static_cast<char*>(y) + begin, static_cast<const char*>(x) + begin,
@@ -23,7 +23,7 @@ void copy_bytes(const void* x, void* y, int64_t bytes, int threads) {
 }
 
 template <class From, class To> void cast(const From* x, To* y, int64_t n, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { cast_reference(x + begin, y + begin, end - begin); });
+  element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { cast_reference(x + begin, y + begin, end - begin); });
 }
 
 namespace {

@@ -6,7 +6,7 @@
 #include "tiles.h"
 
 void gather_rows_forward(const float* x, const int32_t* index, float* y, int64_t n, int64_t cols, int threads) {
-  row_tiles(n, cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(n, cols, threads, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i)
       std::memcpy(y + i * cols, x + index[i] * cols, static_cast<size_t>(cols) * sizeof(float));
   });
@@ -20,7 +20,7 @@ OCTAVO_CLONES static void add_row(const float* x, float* y, int64_t n) {
 void gather_rows_backward(const float* dy, const int32_t* index, float* dx, int64_t n, int64_t rows, int64_t cols, int threads) {
   // A tile owns a range of rows of dx and reads the whole index: no two tiles write one row, and every row is added to in
   // order of n. At most 32 tiles, so that reading the index again stays cheap beside the rows.
-  const int64_t per_tile = std::max<int64_t>(std::max<int64_t>(1, kTileElements / std::max<int64_t>(1, cols)), tile_count(rows, 32));
+  const int64_t per_tile = std::max(rows_per_tile<kLightTile>(cols), tile_count(rows, 32));
   parallel_tiles(tile_count(rows, per_tile), threads, [&](int64_t tile) {
     const int64_t first = tile * per_tile, last = std::min(rows, first + per_tile);
     std::fill(dx + first * cols, dx + last * cols, 0.0f);

@@ -34,11 +34,11 @@ OCTAVO_CLONES static void backward_rows(const float* dy, const float* y, const f
 }
 
 void l2_normalize_forward(const float* x, float* y, float* norm, int64_t rows, int64_t cols, int threads) {
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) { forward_rows(x, y, norm, first, last, cols); });
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) { forward_rows(x, y, norm, first, last, cols); });
 }
 
 void l2_normalize_backward(const float* dy, const float* y, const float* norm, float* dx, int64_t rows, int64_t cols, int threads) {
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) { backward_rows(dy, y, norm, dx, first, last, cols); });
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) { backward_rows(dy, y, norm, dx, first, last, cols); });
 }
 
 OCTAVO_KERNEL(l2_normalize_forward) {

@@ -55,14 +55,14 @@ OCTAVO_CLONES static void backward_affine_rows(const float* dy, const float* x, 
 
 void layer_norm_forward(const float* x, const float* w, const float* b, float* y, float* mean, float* rstd, int64_t rows,
                         int64_t cols, double eps, int threads) {
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) {
     forward_rows(x, w, b, y, mean, rstd, first, last, cols, static_cast<float>(eps));
   });
 }
 
 void layer_norm_backward_input(const float* dy, const float* x, const float* w, const float* mean, const float* rstd,
                                float* dx, int64_t rows, int64_t cols, int threads) {
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) {
     backward_input_rows(dy, x, w, mean, rstd, dx, first, last, cols);
   });
 }

@@ -7,7 +7,7 @@
 
 void mask_rows_forward(const float* x, const uint8_t* mask, const float* token, float* y, int64_t rows, int64_t cols, int threads) {
   const size_t row_bytes = static_cast<size_t>(cols) * sizeof(float);
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       const float* source = mask[r] ? token : x + r * cols;
       if (source != y + r * cols) std::memcpy(y + r * cols, source, row_bytes);

@@ -18,7 +18,7 @@ OCTAVO_CLONES static void scaled_row(const float* x, float* y, float factor, int
 }
 
 void masked_mean_forward(const float* x, const uint8_t* mask, float* y, int64_t batch, int64_t tokens, int64_t cols, int threads) {
-  row_tiles(batch, tokens * cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(batch, tokens * cols, threads, [&](int64_t first, int64_t last) {
     std::vector<double> line(static_cast<size_t>(cols));
     for (int64_t b = first; b < last; ++b) {
       const uint8_t* keep = mask + b * tokens;
@@ -32,7 +32,7 @@ void masked_mean_forward(const float* x, const uint8_t* mask, float* y, int64_t 
 }
 
 void masked_mean_backward(const float* dy, const uint8_t* mask, float* dx, int64_t batch, int64_t tokens, int64_t cols, int threads) {
-  row_tiles(batch, tokens * cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(batch, tokens * cols, threads, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) {
       const uint8_t* keep = mask + b * tokens;
       const float factor = 1.0f / static_cast<float>(std::max<int64_t>(1, kept(keep, tokens)));

@@ -9,7 +9,7 @@
 /// move(pixel offset, patch offset) for every run of p pixels; a tile takes whole rows of patches.
 template <class F> static void each_run(const PatchGrid& g, int threads, F move) {
   const int64_t p = g.patch, run_elements = g.channels * p * g.width;
-  row_tiles(g.batch * g.rows(), run_elements, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(g.batch * g.rows(), run_elements, threads, [&](int64_t first, int64_t last) {
     for (int64_t line = first; line < last; ++line) {  // line = (b, row of patches)
       const int64_t b = line / g.rows(), patch_row = line % g.rows();
       for (int64_t patch_col = 0; patch_col < g.cols(); ++patch_col)

@@ -16,7 +16,7 @@ int64_t product(const TensorView& t, int from, int to) {
 /// `count` runs of `bytes` each, `x_stride` and `y_stride` bytes apart.
 void copy_runs(const char* x, int64_t x_stride, char* y, int64_t y_stride, int64_t bytes, int64_t count, int threads) {
   if (bytes == 0) return;
-  row_tiles(count, tile_count(bytes, 4), threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(count, tile_count(bytes, 4), threads, [&](int64_t first, int64_t last) {
     for (int64_t run = first; run < last; ++run) std::memcpy(y + run * y_stride, x + run * x_stride, static_cast<size_t>(bytes));
   });
 }
@@ -91,7 +91,7 @@ void slice_forward(const TensorView& x, const TensorView& y, int axis, int64_t s
 
 void slice_backward(const TensorView& dy, const TensorView& dx, int axis, int64_t start, int threads) {
   const int64_t step = step_bytes(dx, axis), before = start * step, middle = dy.dim[axis] * step, run = dx.dim[axis] * step;
-  row_tiles(product(dx, 0, axis), tile_count(run, 4), threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(product(dx, 0, axis), tile_count(run, 4), threads, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       char* out = dx.as<char>() + r * run;
       std::memset(out, 0, static_cast<size_t>(before));

@@ -48,14 +48,14 @@ OCTAVO_CLONES static void backward_weight_rows(const float* dy, const float* x, 
 }
 
 void rms_norm_forward(const float* x, const float* w, float* y, float* rstd, int64_t rows, int64_t cols, double eps, int threads) {
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) {
     forward_rows(x, w, y, rstd, first, last, cols, static_cast<float>(eps));
   });
 }
 
 void rms_norm_backward_input(const float* dy, const float* x, const float* w, const float* rstd, float* dx, int64_t rows,
                              int64_t cols, int threads) {
-  row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) { backward_input_rows(dy, x, w, rstd, dx, first, last, cols); });
+  row_tiles<kLightTile>(rows, cols, threads, [&](int64_t first, int64_t last) { backward_input_rows(dy, x, w, rstd, dx, first, last, cols); });
 }
 
 void rms_norm_backward_weight(const float* dy, const float* x, const float* rstd, float* dw, int64_t rows, int64_t cols, int threads) {

@@ -14,11 +14,11 @@ OCTAVO_CLONES static void accumulate_tile(const float* x, float* y, int64_t n) {
 }
 
 void scale(const float* x, float* y, int64_t n, double factor, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { scale_tile(x + begin, y + begin, end - begin, static_cast<float>(factor)); });
+  element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { scale_tile(x + begin, y + begin, end - begin, static_cast<float>(factor)); });
 }
 
 void accumulate(const float* x, float* y, int64_t n, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { accumulate_tile(x + begin, y + begin, end - begin); });
+  element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { accumulate_tile(x + begin, y + begin, end - begin); });
 }
 
 OCTAVO_KERNEL(scale) {

@@ -18,15 +18,15 @@ OCTAVO_CLONES static double sum_squares_tile(const float* x, int64_t n) {
 }
 
 double sum_all(const float* x, int64_t n, int threads) {
-  return sum_tiles(n, threads, [&](int64_t begin, int64_t end) { return sum_tile(x + begin, end - begin); });
+  return sum_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { return sum_tile(x + begin, end - begin); });
 }
 
 void sum_all_backward(const float* dy, float* dx, int64_t n, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { std::fill(dx + begin, dx + end, *dy); });
+  element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { std::fill(dx + begin, dx + end, *dy); });
 }
 
 double sum_squares(const float* x, int64_t n, int threads) {
-  return sum_tiles(n, threads, [&](int64_t begin, int64_t end) { return sum_squares_tile(x + begin, end - begin); });
+  return sum_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { return sum_squares_tile(x + begin, end - begin); });
 }
 
 OCTAVO_KERNEL(sum_all) {

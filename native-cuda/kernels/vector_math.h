@@ -61,23 +61,24 @@ OCTAVO_INLINE float tanh_f32(float x) {
   return a < 0.625f ? near : signed_far;
 }
 
-/// exp(-x^2 / 2) for x >= 0. The square is split so that its rounding is not magnified in the tail.
+/// exp(-x^2 / 2). The square is split so that its rounding is not magnified in the tail.
 OCTAVO_INLINE float bell_f32(float x) {
-  x = x > 15.0f ? 15.0f : x;  // already 0 there; keeps the square finite
   const float high = bits_float(float_bits(x) & static_cast<int32_t>(0xFFFFF000));  // 12 bits: its square is exact
   const float tail = -0.5f * (x - high) * (x + high);
-  return exp_f32(-0.5f * high * high, tail);
+  // Beyond 15 the result is 0 and the tail may be infinite. (Clamping x instead lets GCC 12 split the loop in two paths,
+  // seven times slower.)
+  return exp_f32(-0.5f * high * high, std::fabs(x) < 15.0f ? tail : 0.0f);
 }
 
-struct Normal {
-  float below;    // Phi(x), the chance that a standard normal number is below x
-  float density;  // phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
-};
+/// phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the density of the normal distribution, from the bell.
+OCTAVO_INLINE float normal_density_f32(float bell) { return 0.398942280401432678f * bell; }
 
+/// Phi(x), the chance that a standard normal number is below x; `bell` is bell_f32(x).
 /// Phi(-a) = exp(-a^2/2) Q(a) for a >= 0, Q(a) = erfcx(a / sqrt 2) / 2 as a polynomial in t = 1 / (1 + 0.35 a).
 /// The coefficients are a reweighted least-squares (near minimax) fit of Q(a) / t on [0, 14.5]; relative error 3.2e-8.
-OCTAVO_INLINE Normal normal_f32(float x) {
-  const float a = std::fabs(x), t = 1.0f / (1.0f + 0.35f * a), e = bell_f32(a);
+/// Two numbers, not a struct of both: GCC 12 vectorises a loop over the struct with a quarter of the register.
+OCTAVO_INLINE float normal_below_f32(float x, float bell) {
+  const float a = std::fabs(x), t = 1.0f / (1.0f + 0.35f * a);
   float q = -2.915822342e-2f;
   q = q * t + 1.440325379e-1f;
   q = q * t - 2.558422685e-1f;
@@ -87,6 +88,6 @@ OCTAVO_INLINE Normal normal_f32(float x) {
   q = q * t + 1.198210493e-1f;
   q = q * t + 1.398635507e-1f;
   q = q * t + 1.396213025e-1f;
-  const float tail = q * t * e;
-  return {x < 0.0f ? tail : 1.0f - tail, 0.398942280401432678f * e};
+  const float tail = q * t * bell;
+  return x < 0.0f ? tail : 1.0f - tail;
 }

@@ -28,7 +28,7 @@ describe("adamw", () => {
     });
   }
 
-  for (const n of [0, 1, 3, 17, 40001]) {
+  for (const n of [0, 1, 3, 17, 300001]) {
     it(`(${n}) agrees with f64 over three steps and has the same bits on 1, 2 and 4 threads`, async () => {
       const p = noise([n], 1), gradients = [2, 3, 4].map((seed) => noise([n], seed));
       const truth = (await train(rounded(p), gradients.map(rounded), 0.5))[2], fast = (await train(single(p), gradients.map(single), 0.5, 1))[2];

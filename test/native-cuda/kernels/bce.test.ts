@@ -5,7 +5,7 @@ family("bce", (n) => ({
   inputs: { logits: noise([n], 1, 8), labels: { shape: [n], data: Int32Array.from({ length: n }, (_, i) => [1, 0, -100, 0, 1][i % 5]) } },
   outputs: { loss: [1] },
   kernels: { bce_forward: ["logits labels loss", 0.37], bce_backward: ["dloss logits labels dlogits", 0.37] },
-}), [[0], [1], [3], [17], [40001]]);
+}), [[0], [1], [3], [17], [80001]]);
 
 describe("bce", () => {
   const loss = async (z: number, label: number) => (await run("bce_forward", [{ shape: [1], data: Float32Array.of(z) }, { shape: [1], data: Int32Array.of(label) }, { out: [1] }], [1]))[0][0];

@@ -1,15 +1,16 @@
 import assert from "node:assert/strict";
 import { native } from "../../../runtime/native.ts";
-import { noise, run, runMixed, single, type Numbers } from "../device.ts";
+import { firstDifference, noise, run, runMixed, single, type Numbers } from "../device.ts";
 import { refuses } from "../harness.ts";
 
 describe("fill", () => {
   const kinds: [Numbers, number, number][] = [[new Float64Array(), 0.1, 0.1], [new Float32Array(), 0.1, Math.fround(0.1)], [new Int32Array(), -7, -7], [new Uint8Array(), 200, 200]];
   for (const [like, value, expected] of kinds) {
-    for (const n of [0, 1, 3, 17, 40001]) {
+    for (const n of [0, 1, 3, 17, 300001]) {
       it(`puts ${value} into ${n} elements of a ${like.constructor.name}`, async () => {
         const [y] = await runMixed("fill", [{ out: [n], like }], [value], { threads: 2 });
-        assert.deepEqual([...y], new Array(n).fill(expected));
+        assert.equal(y.length, n);
+        assert.equal(y.findIndex((v: number) => v !== expected), -1);
       });
     }
   }
@@ -35,10 +36,10 @@ describe("fill", () => {
 });
 
 describe("copy", () => {
-  for (const data of [noise([3001], 1).data, single(noise([70001], 2)).data, Int32Array.of(1, -2, 3), Uint8Array.of(), Uint8Array.of(9)]) {
+  for (const data of [noise([3001], 1).data, single(noise([300001], 2)).data, Int32Array.of(1, -2, 3), Uint8Array.of(), Uint8Array.of(9)]) {
     it(`copies ${data.length} elements of a ${data.constructor.name}`, async () => {
       const [y] = await runMixed("copy", [{ shape: [data.length], data }, { out: [data.length], like: data }]);
-      assert.deepEqual([...y], [...data]);
+      assert.equal(firstDifference(y, data), -1);
     });
   }
 
@@ -59,7 +60,7 @@ describe("cast", () => {
     });
 
     it(`rounds to the nearest f32 and widens exactly (${kernels})`, async () => {
-      const x = noise([40001], 3).data;
+      const x = noise([300001], 3).data;
       assert.deepEqual(await cast(x, new Float32Array(), kernels), [...Float32Array.from(x)]);
       assert.deepEqual(await cast(Float32Array.from(x), new Float64Array(), kernels), [...Float32Array.from(x)]);
       assert.deepEqual(await cast(Int32Array.of(16777217, -3), new Float32Array(), kernels), [16777216, -3]);
