@@ -69,6 +69,9 @@ export function native(): Native {
   return (loaded ??= load());
 }
 
+/** Whether this process has a device yet: asking never makes one. */
+export const addonIsLoaded = (): boolean => loaded !== undefined;
+
 function load(): Native {
   const { path, exists } = addonPath();
   if (!exists)

@@ -55,7 +55,7 @@ export class FailureWatch {
     const components = this.#components(stageName);
     return new RuntimeError("ERR_RUN",
       `The run failed ${this.#when()}: worker ${stageName} (components ${components.join(", ")}; process ${handle?.pid} on ${handle?.host}) reported: ${explain(error)}`,
-      { component: components[0], stage: stageName, process: handle?.pid, step: this.#step, failure: toFailure(error) }, { cause: error });
+      { component: components[0], stage: stageName, process: handle?.pid, step: this.#step, failure: toFailure(error) }); // the causes are in the message already
   }
 
   /** From now on processes may end. */
@@ -98,7 +98,7 @@ export class FailureWatch {
     if (error instanceof RuntimeError && error.code === "ERR_RUN") return error;
     const failure = toFailure(error);
     return new RuntimeError("ERR_RUN", `The run failed ${this.#when()}: ${explain(error)}`,
-      { step: this.#step, failure, processes: this.#handles.map(({ name, pid }) => ({ name, pid })) }, { cause: error });
+      { step: this.#step, failure, processes: this.#handles.map(({ name, pid }) => ({ name, pid })) });
   }
 }
 

@@ -4,5 +4,4 @@ export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.
 export type { Plan, StageEdge, StagePlan } from "./plan.ts";
 export { type Recipe, formatRecipe, loadRecipe, parseRecipe } from "./recipe.ts";
 export { checkToJson, formatCheck } from "./report.ts";
-export type { StageStats } from "./stage.ts";
 export { runWorker } from "./worker.ts";

@@ -32,6 +32,8 @@ export interface StageModel {
   readonly learns: boolean;
   /** Numbers in the parameters here. */
   readonly size: number;
+  /** What was left out of the data, one line per place. */
+  readonly warnings: string[];
   close(): Promise<void>;
 }
 
@@ -56,6 +58,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
     learningRate: (step0) => optimizerPlugin.learningRate(step0, recipe.train.steps),
     learns: nodes.some((node) => node.trainable),
     size: countParameters(parameters),
+    warnings: (loader?.faults?.() ?? []).map(({ file, member, problem }) => `${file}${member === undefined ? "" : `: ${member}`}: ${problem}; left out`),
     async close() {
       optimizer.dispose();
       release(parameters);

@@ -5,14 +5,14 @@ import { type ShardEntry } from "../checkpoint/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
 import { type LaneName, chooseLane } from "../parallel/index.ts";
-import type { OptimizerComponent } from "../plugin/index.ts";
+import type { OptimizerComponent, ProcessStats } from "../plugin/index.ts";
 import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { StepHeader } from "./feed.ts";
 import type { Launcher, WorkerHandle, WorkerSpec } from "./launcher.ts";
 import type { StageModelOptions } from "./model.ts";
 import { FailureWatch } from "./failure-watch.ts";
-import { stage, stageNode, type StageReport, type StageStats } from "./stage.ts";
+import { stage, stageNode, type StageReport } from "./stage.ts";
 import { combineScalars } from "./update.ts";
 import { formatRecipe } from "./recipe.ts";
 import type { StepRunner } from "./step-runner.ts";
@@ -80,7 +80,7 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
   const loaderIndex = plan.stages.findIndex((stage) => stage.components.includes(checked.loader));
-  return new PipelineRunner(checked, c, { ask, loader: refs[loaderIndex], lanes, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0) });
+  return new PipelineRunner(checked, c, { ask, loader: refs[loaderIndex], lanes, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: built.flatMap(({ warnings }) => warnings) });
 }
 
 interface Crew {
@@ -89,10 +89,12 @@ interface Crew {
   loader: StageRef;
   lanes: Map<string, LaneName>;
   parameters: number;
+  warnings: string[];
 }
 
 class PipelineRunner implements StepRunner {
   readonly parameters: number;
+  readonly warnings: string[];
   readonly processes;
   readonly links;
   readonly #optimizer: OptimizerComponent;
@@ -100,6 +102,7 @@ class PipelineRunner implements StepRunner {
 
   constructor(private readonly checked: CheckResult, private readonly c: Connection, private readonly crew: Crew) {
     this.parameters = crew.parameters;
+    this.warnings = crew.warnings;
     this.processes = checked.plan.stages.map((stage) => {
       const handle = c.handles.find((handle) => handle.name === stage.name)!;
       return { stage: stage.name, components: stage.components, pid: handle.pid, host: handle.host };
@@ -145,7 +148,7 @@ class PipelineRunner implements StepRunner {
     return this.c.watch.guard(this.crew.ask((ref) => ref.save.call({ folder })).then((entries) => entries.flat()));
   }
 
-  async stats(): Promise<Record<string, StageStats>> {
+  async stats(): Promise<Record<string, ProcessStats>> {
     const stats = await this.c.watch.guard(this.crew.ask((ref) => ref.stats.call()));
     return Object.fromEntries(this.checked.plan.stages.map((stage, i) => [stage.name, stats[i]]));
   }
@@ -180,7 +183,3 @@ function chooseLanes(checked: CheckResult, wanted: string | undefined): Map<stri
 }
 
 const pair = (a: string, b: string): string => [a, b].sort().join("--");
-
-export function nonFinite(step: number, loss: number, keys: readonly string[]): RuntimeError {
-  return new RuntimeError("ERR_RUN", `step ${step}: the loss is ${loss}. The pages of this batch: ${keys.join(", ")}. Lower the learning rate, or look at these pages.`, { step, keys });
-}

@@ -1,9 +1,9 @@
 import { type ActorContext, type RefOf, defineActor } from "../actor/index.ts";
 import { GradientTree } from "../autograd/index.ts";
 import { RuntimeError } from "../errors.ts";
-import { type EventLoopDelay, measureEventLoop, type EventLoopMeter } from "../metrics/index.ts";
+import { type EventLoopMeter, measureEventLoop } from "../metrics/index.ts";
 import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, createLane } from "../parallel/index.ts";
-import type { HostBatch } from "../plugin/index.ts";
+import type { HostBatch, ProcessStats } from "../plugin/index.ts";
 import { type Tensor, memory } from "../tensor/index.ts";
 import type { Transport } from "../transport/index.ts";
 import { type CheckResult } from "./check.ts";
@@ -44,8 +44,6 @@ export interface StageReport {
   squares: [name: string, sum: number][];
 }
 
-export interface StageStats { memory: ReturnType<typeof memory>; eventLoop: EventLoopDelay; loader: Record<string, number> }
-
 interface Delivery { step: number; microbatch: number; from: string; carries: "activations" | "gradients"; descriptors: TensorDescriptor[] }
 
 interface Link { node: string; lane: Lane; ref: RefOf<typeof stage>; credits: Map<Delivery["carries"], Credits> }
@@ -61,6 +59,7 @@ interface State {
   links: Map<string, Link>;
   inbox: Inbox<Crossing>;
   gradients?: Map<string, Tensor>;
+  stepped: boolean;
 }
 
 export const stageNode = (stageName: string): string => `worker-${stageName}`;
@@ -71,12 +70,12 @@ export const stage = defineActor({
   interleave: ["deliver", "release", "credit"],
 
   init: (setup: StageSetup): State => ({
-    setup, meter: measureEventLoop(), actions: [], edges: [], links: new Map(), inbox: new Inbox(),
+    setup, meter: measureEventLoop(), actions: [], edges: [], links: new Map(), inbox: new Inbox(), stepped: false,
   }),
 
   endpoints: {
     /** Builds this stage's components, with the values of a checkpoint where one is given. No tensor existed before. */
-    async build(state: State, { stage: name, recipe, model }: StageBuild): Promise<{ parameters: number; peers: string[] }> {
+    async build(state: State, { stage: name, recipe, model }: StageBuild): Promise<{ parameters: number; peers: string[]; warnings: string[] }> {
       const checked = await state.setup.resolve(recipe);
       state.model = await loadStageModel(checked, { ...model, stage: name });
       state.edges = checked.plan.edges.filter((edge) => edge.from === name || edge.to === name);
@@ -85,7 +84,7 @@ export const stage = defineActor({
         const { batch, microbatches, steps } = checked.recipe.train;
         state.feed = new Feed(state.model.loader, { seed: model.seed, batch, microbatches, steps });
       }
-      return { parameters: state.model.size, peers: [...new Set(state.edges.flatMap((edge) => [edge.from, edge.to]))].filter((peer) => peer !== name) };
+      return { parameters: state.model.size, warnings: state.model.warnings, peers: [...new Set(state.edges.flatMap((edge) => [edge.from, edge.to]))].filter((peer) => peer !== name) };
     },
 
     /** Opens the links to the stages it shares an edge with. Both ends are told at the same time. */
@@ -110,6 +109,8 @@ export const stage = defineActor({
 
     /** Runs the schedule of one step up to, not including, the optimizer. */
     async step(state: State, { header }: { header: StepHeader }): Promise<StageReport> {
+      if (!state.stepped) state.meter.reset(); // how the event loop fares while training, not while loading
+      state.stepped = true;
       const run = new StepRun(state, header);
       try {
         return await run.run();
@@ -131,7 +132,7 @@ export const stage = defineActor({
       return saveShard(folder, name, parameters, optimizer);
     },
 
-    async stats(state: State): Promise<StageStats> {
+    async stats(state: State): Promise<ProcessStats> {
       return { memory: memory(), eventLoop: state.meter.read(), loader: state.model?.loader?.stats() ?? {} };
     },
 

@@ -1,5 +1,5 @@
 import type { ShardEntry } from "../checkpoint/index.ts";
-import type { StageStats } from "./stage.ts";
+import type { ProcessStats } from "../plugin/index.ts";
 
 export interface StepOutcome {
   loss: number;
@@ -17,11 +17,13 @@ export interface StepRunner {
   /** Numbers in all parameters. */
   readonly parameters: number;
   readonly processes: { stage: string; components: string[]; pid?: number; host?: string }[];
+  /** What its loader left out of the data. */
+  readonly warnings: string[];
   readonly links: { from: string; to: string; lane: string }[];
   /** Step `step`, counted from 0. Steps come in order. */
   step(step: number): Promise<StepOutcome>;
   /** Writes parameters and optimizer state into an existing folder. */
   save(folder: string): Promise<ShardEntry[]>;
-  stats(): Promise<Record<string, StageStats>>;
+  stats(): Promise<Record<string, ProcessStats>>;
   close(): Promise<void>;
 }

@@ -193,8 +193,17 @@ export type RunEvent =
   | { event: "evaluation"; step: number; scores: Record<string, number>; examples?: number }
   | { event: "checkpoint"; step: number; path: string }
   | { event: "warning"; message: string; details?: Record<string, unknown> }
+  /** Before the end: what every process used, how long its event loop was ever held up, what its loader counted. */
+  | { event: "stats"; stages: Record<string, ProcessStats> }
   | { event: "end"; reason: "finished" | "stopped"; step: number; loss?: number; seconds: number; runFolder: string; checkpoint?: string }
   | { event: "failure"; message: string; failure: FailureData; component?: string; process?: string; step?: number };
+
+export interface ProcessStats {
+  memory: { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number };
+  /** Of a 1 ms timer since the first step: its ticks, those late by more than 50 ms, the worst delay. */
+  eventLoop: { ticks: number; late: number; worstMs: number };
+  loader: Record<string, number>;
+}
 
 export interface Tracker {
   event(event: RunEvent): void;

@@ -15,6 +15,7 @@ export async function startInProcess(checked: CheckResult, o: Omit<StageModelOpt
   const meter = measureEventLoop();
   return {
     parameters: model.size,
+    warnings: model.warnings,
     processes: [{ stage: "in-process", components: model.nodes.map((node) => node.name), pid: process.pid, host: "localhost" }],
     links: [],
     async step(step) {

@@ -7,9 +7,8 @@ import { type CheckResult, checkRecipe } from "../pipeline/check.ts";
 import type { Launcher } from "../pipeline/launcher.ts";
 import { type Recipe, formatRecipe } from "../pipeline/recipe.ts";
 import { startPipeline } from "../pipeline/run.ts";
-import type { StageStats } from "../pipeline/stage.ts";
 import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
-import type { Registry, RunEvent, Tracker } from "../plugin/index.ts";
+import type { ProcessStats, Registry, RunEvent, Tracker } from "../plugin/index.ts";
 import { createHost } from "../plugin/index.ts";
 import { startInProcess } from "./in-process.ts";
 import { type RunFolder, openRunFolder } from "./run-folder.ts";
@@ -42,7 +41,7 @@ export interface RunResult {
   last?: StepOutcome;
   checkpoint?: string;
   seconds: number;
-  stats: Record<string, StageStats>;
+  stats: Record<string, ProcessStats>;
 }
 
 /**
@@ -108,7 +107,7 @@ class Training {
 
   #announce(runner: StepRunner): void {
     const { recipe } = this.checked;
-    for (const message of this.checked.warnings) this.#tell({ event: "warning", message });
+    for (const message of [...this.checked.warnings, ...runner.warnings]) this.#tell({ event: "warning", message });
     this.#tell({ event: "start", run: recipe.name, runFolder: this.o.runFolder, seed: recipe.seed, steps: recipe.train.steps, parameters: runner.parameters, processes: runner.processes });
     if (runner.links.length > 0) this.#tell({ event: "links", links: runner.links });
   }
@@ -123,6 +122,7 @@ class Training {
     }
     if (step === from && !this.#resumed) await this.#save(runner, step); // nothing trained: the untrained model is still asked for
     const stats = await runner.stats();
+    this.#tell({ event: "stats", stages: stats });
     const reason = step < steps ? "stopped" : "finished";
     const seconds = (performance.now() - this.#started) / 1000;
     this.#tell({ event: "end", reason, step, loss: this.#last?.loss, seconds, runFolder: this.o.runFolder, checkpoint: this.#checkpoint });
