@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { RuntimeError } from "../../runtime/index.ts";
 
 /** How one of our own programs is started: Node's own arguments, then the file. */
@@ -22,7 +23,7 @@ export const fromSource: boolean = import.meta.url.endsWith(".ts");
 export function program(path: string): Entry {
   if (!fromSource) return { command: process.execPath, args: [join(packageRoot(), "dist", `${path}.js`)] };
   // tsx by its full address: the child's working directory may be anywhere.
-  const tsx = import.meta.resolve("tsx");
+  const tsx = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
   return { command: process.execPath, args: ["--import", tsx, "--conditions=source", join(packageRoot(), `${path}.ts`)] };
 }
 
