@@ -16,6 +16,9 @@ import { createTurns } from "./turns.ts";
 /** The longest timer there is; a longer deadline would fire at once. */
 const longestTimeoutMs = 2 ** 31 - 1;
 
+/** How many actors that are gone are told from actors that never were: the latest ones. */
+const rememberedDeaths = 4096;
+
 /**
  * An actor system at work: the actors of one process, and the routing of messages to, from and between them. Messages
  * between two actors here are handed over as they are; those to another node are encoded (codec.ts) and sent.
@@ -268,6 +271,7 @@ export class Node implements ActorSystem {
     const { actor } = parseAddress(cell.address);
     this.#cells.delete(actor);
     this.#departed.set(actor, notice);
+    if (this.#departed.size > rememberedDeaths) this.#departed.delete(this.#departed.keys().next().value!);
     this.#monitors.notify(notice);
   }
 
