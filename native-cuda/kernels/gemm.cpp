@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
-#include <cstring>
 
 #include "../common/fault.h"
 
@@ -26,15 +25,19 @@ struct Choice {
 
 Choice choose() {
   Choice choice;
-  if (const char* wish = std::getenv("OCTAVO_GEMM"); wish && std::strcmp(wish, "portable") == 0) {
+  const char* set = std::getenv("OCTAVO_GEMM");
+  const std::string wish = set && *set ? set : "auto";
+  if (wish == "portable") {
     choice.about.tried.push_back("none: OCTAVO_GEMM=portable");
     return choice;
   }
+  if (wish != "auto" && wish != "onednn")
+    throw CodedError("ERR_NATIVE", format("OCTAVO_GEMM expected portable, onednn or auto, got \"%s\"", wish.c_str()));
   for (const char* name : {"libdnnl.so.3", "libdnnl.so.2"}) {
     void* library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!library) {
       const char* reason = dlerror();
-      choice.about.tried.push_back(std::string(name) + ": " + (reason ? reason : "not found"));
+      choice.about.tried.push_back(reason ? reason : std::string(name) + ": not found");
       continue;
     }
     auto sgemm = reinterpret_cast<DnnlSgemm>(dlsym(library, "dnnl_sgemm"));
@@ -55,8 +58,9 @@ Choice choose() {
     choice.about.library = "oneDNN";
     choice.about.version = format("%d.%d.%d", v.major, v.minor, v.patch);
     choice.dnnl = sgemm;
-    break;
+    return choice;
   }
+  if (wish == "onednn") throw CodedError("ERR_NATIVE", "OCTAVO_GEMM=onednn, but no usable oneDNN: " + choice.about.tried.back());
   return choice;
 }
 

@@ -2,7 +2,7 @@
 // GM-1: beta == 0 writes C without reading it.
 // GM-2: bits depend on the arguments and the machine only, never on the number of threads that call it side by side.
 // GM-3: oneDNN (opened at run time) computes it where present, the portable blocked version otherwise or when the
-//       environment says OCTAVO_GEMM=portable; `gemm_library()` tells which one and what was tried.
+//       environment says OCTAVO_GEMM=portable; OCTAVO_GEMM=onednn insists. `gemm_library()` tells which and what was tried.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -6,12 +6,12 @@ const nativeModule = new URL("../../runtime/native.ts", import.meta.url).href;
 export interface Ended { code: number | null; signal: string | null; output: string }
 
 /**
- * Runs `body` with `device` = native(); `process.argv[2...]` are `args`. `line()` waits for its next line of output, `exited`
+ * Runs `body` with `device` = native(); `process.argv.slice(1)` are `args`. `line()` waits for its next line of output, `exited`
  * for its end and the end of everyone who holds its output.
  */
-export function child(body: string, args: string[] = []): { process: ChildProcess; line(): Promise<string>; exited: Promise<Ended> } {
+export function child(body: string, args: string[] = [], environment: Record<string, string> = {}): { process: ChildProcess; line(): Promise<string>; exited: Promise<Ended> } {
   const program = `const { native } = await import(${JSON.stringify(nativeModule)}); const device = native();\n${body}`;
-  const spawned = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", program, "--", ...args], { stdio: ["pipe", "pipe", "pipe"] });
+  const spawned = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "--eval", program, "--", ...args], { env: { ...process.env, ...environment }, stdio: ["ignore", "pipe", "pipe"] });
   let output = "", errors = "", taken = 0;
   const waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = [];
   const deliver = () => {

@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { findings, type Finding } from "./matmul-cases.ts";
+import { child } from "./child.ts";
 import { run } from "./device.ts";
 
 // f32 sums of at most 5000 products of numbers in [-1, 1), relative to the largest element of the result
@@ -32,6 +33,11 @@ describe("matrix products", () => {
     const a = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) }, b = { shape: [3, 2], data: Float32Array.of(7, 8, 9, 10, 11, 12) };
     const [y] = await run("matmul", [a, b, { out: [2, 2] }], [0, 0]);
     assert.deepEqual([...y], [58, 64, 139, 154]); // 1*7 + 2*9 + 3*11 = 58, ...
+  });
+
+  it("refuse an OCTAVO_GEMM that does not exist", async () => {
+    const { output } = await child(`try { device.info(); } catch (error) { console.log(error.code, error.message); }`, [], { OCTAVO_GEMM: "fastest" }).exited;
+    assert.match(output, /^ERR_NATIVE OCTAVO_GEMM expected portable, onednn or auto, got "fastest"$/m);
   });
 
   it("fault with the shapes when operands do not fit", async () => {
