@@ -2,7 +2,7 @@ import { openCheckpoint } from "../checkpoint/index.ts";
 import { type Parameters, countParameters, materialise, release } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 import type { DataLoader, OptimizerComponent, OptimizerLike } from "../plugin/index.ts";
-import { configureDevice } from "../tensor/index.ts";
+import { configureDevice, fence } from "../tensor/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { Graph, GraphNode } from "./graph.ts";
 
@@ -46,7 +46,10 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   const members = o.stage === undefined ? undefined : plan.stages.find((stage) => stage.name === o.stage)?.components;
   if (o.stage !== undefined && !members) throw new RuntimeError("ERR_RECIPE", `stage ${o.stage}: expected one of ${plan.stages.map((s) => s.name).join(", ")}.`, { stage: o.stage });
   const nodes = members ? graph.nodes.filter((node) => members.includes(node.name)) : graph.nodes;
-  if (o.threads !== undefined) configureDevice({ threads: o.threads });
+  if (o.threads !== undefined) {
+    await fence().catch(() => {}); // what a model before this one left to do, or failed at: whoever ran it was told
+    configureDevice({ threads: o.threads });
+  }
   const parameters: Parameters = Object.assign({}, ...nodes.map((node) => node.parameters));
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   const optimizer = optimizerPlugin.create();
