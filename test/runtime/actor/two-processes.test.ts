@@ -82,6 +82,37 @@ describe("actors in two processes", () => {
   });
 });
 
+describe("a process that does not read", () => {
+  let peer: Peer;
+  before(async () => void (peer = await startPeer()));
+  after(() => peer.end());
+
+  it("TR-2: is refused more than the bound, holds up nobody, and gets all that was taken once it reads", async () => {
+    const { far, child, system } = peer;
+    child.kill("SIGSTOP");
+    let taken = 0;
+    assert.throws(() => {
+      for (; taken < 100_000; taken++) far.tell.cast();
+    }, { code: "ERR_MAILBOX_FULL", message: /8192 messages/ });
+    const near = await system.spawn(echo, undefined);
+    assert.equal(await near.add.call(1), 2);
+    child.kill("SIGCONT");
+    assert.equal(await told(far, taken), taken);
+  });
+
+  /** The count of casts received, asked once the link has room for the question, which comes behind them all. */
+  async function told(far: Peer["far"], expected: number): Promise<number> {
+    for (;;) {
+      try {
+        return await far.told.call(undefined, { timeoutMs: 20_000 });
+      } catch (error) {
+        if ((error as RuntimeError).code !== "ERR_MAILBOX_FULL") throw new Error(`of ${expected} sent`, { cause: error });
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+});
+
 describe("the end of a process", () => {
   let peer: Peer;
   beforeEach(async () => void (peer = await startPeer()));
