@@ -11,13 +11,14 @@ import { createZeromqTransport } from "../../../runtime/transport/zeromq.ts";
 import { doubler } from "./lane-actor.ts";
 
 describe("lanes between two processes", () => {
-  const folder = createSocketFolder();
+  let folder: ReturnType<typeof createSocketFolder>;
   let system: ActorSystem;
   let child: ChildProcess;
   let exited: Promise<unknown[]>;
   let far: Ref<typeof doubler.endpoints>;
 
   before(async () => {
+    folder = createSocketFolder();
     const transport = createZeromqTransport({ node: "parent", folder: folder.path });
     system = createActorSystem({ node: "parent", transport });
     const program = fileURLToPath(new URL("./lane-process.ts", import.meta.url));
