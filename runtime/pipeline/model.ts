@@ -47,7 +47,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   if (o.stage !== undefined && !members) throw new RuntimeError("ERR_RECIPE", `stage ${o.stage}: expected one of ${plan.stages.map((s) => s.name).join(", ")}.`, { stage: o.stage });
   const nodes = members ? graph.nodes.filter((node) => members.includes(node.name)) : graph.nodes;
   if (o.threads !== undefined) {
-    await fence().catch(() => {}); // what a model before this one left to do, or failed at: whoever ran it was told
+    await fence(); // a model before this one in the same process may have left work: threads change only when there is none
     configureDevice({ threads: o.threads });
   }
   const parameters: Parameters = Object.assign({}, ...nodes.map((node) => node.parameters));

@@ -188,7 +188,7 @@ export interface OptimizerComponent<O extends OptimizerLike = OptimizerLike> {
 export type RunEvent =
   | { event: "start"; run: string; runFolder: string; seed: number; steps: number; parameters: number; processes: { stage: string; components: string[]; pid?: number; host?: string }[] }
   | { event: "links"; links: { from: string; to: string; lane: string }[] }
-  | { event: "step"; step: number; loss: number; losses: Record<string, number>; lr: number; norm: number; pagesPerSecond: number; etaSeconds: number }
+  | { event: "step"; step: number; loss: number; losses: Record<string, number>; lr: number; norm: number; pagesPerSecond: number; etaSeconds: number; /** The ledger: keys of the pages this step consumed, in order. */ samples: string[] }
   | { event: "phase"; phase: string; message?: string }
   | { event: "evaluation"; step: number; scores: Record<string, number>; examples?: number }
   | { event: "checkpoint"; step: number; path: string }

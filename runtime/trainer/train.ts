@@ -143,7 +143,7 @@ class Training {
     const pagesPerSecond = this.#pages / (this.#trainedMs / 1000);
     const etaSeconds = ((this.checked.recipe.train.steps - step - 1) * outcome.pages) / pagesPerSecond;
     const { loss, losses, norm, learningRate: lr } = outcome;
-    this.#tell({ event: "step", step, loss, losses, lr, norm, pagesPerSecond, etaSeconds });
+    this.#tell({ event: "step", step, loss, losses, lr, norm, pagesPerSecond, etaSeconds, samples: outcome.keys });
   }
 
   async #save(runner: StepRunner, step: number): Promise<void> {

@@ -97,7 +97,7 @@ describe("study", () => {
     trained.push(`${recipe.components.fusion.use} ${recipe.components.position ? "with" : "without"} ${recipe.seed}`);
     if (trained.length === stopAfter) abort.abort();
     const loss = lossOf(recipe);
-    onEvent({ event: "step", step: 9, loss, losses: {}, lr: 0, norm: 0, pagesPerSecond: 0, etaSeconds: 0 });
+    onEvent({ event: "step", step: 9, loss, losses: {}, lr: 0, norm: 0, pagesPerSecond: 0, etaSeconds: 0, samples: [] });
     onEvent({ event: "evaluation", step: 10, scores: { anls: 1 - loss / 10 } });
     onEvent({ event: "end", reason: signal?.aborted ? "stopped" : "finished", step: 10, loss, seconds: 1, runFolder });
   };

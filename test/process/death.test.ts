@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { commandLine, groupOf, leftovers, lives, losses, miniRecipe, octavo, type Running, start, temporaryFolder, until } from "./octavo.ts";
+import { commandLine, groupOf, leftovers, lives, losses, miniRecipe, octavo, root, type Running, start, temporaryFolder, until } from "./octavo.ts";
 
 /** Must hold 3: whoever dies, the run ends at once, says why in one paragraph, and leaves nothing but its files. */
 describe("a run whose processes are killed", function () {
@@ -78,6 +78,21 @@ describe("a run whose processes are killed", function () {
     await run.ended;
     await nothingLeft(workers);
     await resumes(runFolder);
+  });
+
+  it("ends when an agent is killed, with its workers and those of the other agent", async () => {
+    const run = start(["train", miniRecipe, "--runs", folder.path, "--set", "train.steps=4000", "--on", join(root, "examples/cluster.yaml")], { env: { TMPDIR: temporary.path } });
+    const workers = (await run.event((event) => event.event === "start")).processes as Worker[];
+    await run.event((event) => event.event === "checkpoint");
+    const agent = Number(readFileSync(`/proc/${workers[0].pid}/status`, "utf8").match(/^PPid:\s+(\d+)/m)![1]);
+    assert.match(commandLine(agent), /octavo agent-\d/);
+    const killed = performance.now();
+    process.kill(agent, "SIGKILL");
+    const ended = await run.ended;
+    assert.ok(performance.now() - killed < 10_000, `took ${performance.now() - killed} ms`);
+    assert.equal(ended.code, 1);
+    assert.match(ended.events.find((event) => event.event === "failure")!.message as string, /agent|SIGKILL/);
+    await nothingLeft(workers);
   });
 
   it("saves and stops on the first Ctrl-C", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { losses, miniRecipe, octavo, start, temporaryFolder } from "./octavo.ts";
+import { join } from "node:path";
+import { losses, lives, miniRecipe, octavo, root, start, temporaryFolder } from "./octavo.ts";
 
 /** Must hold 1 and 2 of the design: a layout changes where the arithmetic happens, never what it gives. */
 describe("the same losses, bit for bit", function () {
@@ -35,6 +36,13 @@ describe("the same losses, bit for bit", function () {
   }
   it("as four processes under fill-drain, two threads each", async () => {
     assert.deepEqual(losses(await run("--set", "train.schedule=fill-drain", "--threads", "2")), reference);
+  });
+  it("as workers of two agents under a coordinator", async () => {
+    const ended = await run("--on", join(root, "examples/cluster.yaml"));
+    assert.deepEqual(losses(ended), reference);
+    const processes = ended.events.find((event) => event.event === "start")!.processes as { host: string; pid: number }[];
+    assert.deepEqual([...new Set(processes.map(({ host }) => host))].sort(), ["agent-1", "agent-2"]);
+    for (const { pid } of processes) assert.ok(!lives(pid), `worker ${pid} is gone`);
   });
   it("differs for another seed", async () => {
     const other = losses(await run("--in-process", "--seed", "4", "--set", "train.steps=6"));

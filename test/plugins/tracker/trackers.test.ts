@@ -7,7 +7,7 @@ import { createConsoleTracker } from "../../../plugins/tracker/console.ts";
 import { createJsonLinesTracker } from "../../../plugins/tracker/json-lines.ts";
 
 const start = (runFolder: string): RunEvent => ({ event: "start", run: "tiny", runFolder, seed: 1, steps: 25, parameters: 1234567, processes: [{ stage: "image", components: ["image"] }] });
-const step = (n: number): RunEvent => ({ event: "step", step: n, loss: 7.5 - n / 10, losses: { mlm: 7 }, lr: 1e-3, norm: 1, pagesPerSecond: 12.34, etaSeconds: 75 });
+const step = (n: number): RunEvent => ({ event: "step", step: n, loss: 7.5 - n / 10, losses: { mlm: 7 }, lr: 1e-3, norm: 1, pagesPerSecond: 12.34, etaSeconds: 75, samples: ["a"] });
 const end: RunEvent = { event: "end", reason: "stopped", step: 23, loss: 5.2, seconds: 61, runFolder: "runs/x" };
 
 function recorded(o: { terminal: boolean; every?: number }): { written: () => string; event(e: RunEvent): void; close(): Promise<void> } {
@@ -70,7 +70,7 @@ describe("tracker/json-lines", () => {
   it("has each event on disk when the call returns, losses to the last bit (JT-1)", async () => {
     const tracker = createJsonLinesTracker("events.jsonl", folder);
     const loss = 2.3456789012345678;
-    tracker.event({ event: "step", step: 12, loss, losses: {}, lr: 0, norm: 0, pagesPerSecond: 0, etaSeconds: 0 });
+    tracker.event({ event: "step", step: 12, loss, losses: {}, lr: 0, norm: 0, pagesPerSecond: 0, etaSeconds: 0, samples: [] });
     assert.deepEqual(lines().map((e) => e.event === "step" && e.loss), [loss]);
     tracker.event(end);
     assert.equal(lines().length, 2);
