@@ -23,6 +23,9 @@ import { dialogueText, pageText, type DialogueText, type PageText } from "./toke
 
 const patterns = z.union([z.string(), z.array(z.string()).nonempty()]).transform((value) => (typeof value === "string" ? [value] : value));
 
+/** `<box>`, four corners, `</box>`: the least a box takes of an answer. */
+const boxTokens = 6;
+
 const options = z.strictObject({
   /** Files of the train pages; `*`, `?` and `{000..002}` are expanded. Relative to the recipe. */
   shards: patterns,
@@ -53,7 +56,13 @@ export const shards = definePlugin({
   options,
   ports: portsOf,
   counts: (o) => (o.objective === "joint" ? ["mlm_tokens", "mim_patches", "wpa_tokens"] : ["answer_text_tokens", "answer_loc_tokens", "boxes"]),
-  maxDims: (o) => ({ T: o.max_text, Q: o.max_prompt, A: o.max_answer, P: (o.image_size / o.patch_size) ** 2 }),
+  maxDims: (o, { B = 1 }) => {
+    const P = (o.image_size / o.patch_size) ** 2;
+    const sizes = { T: o.max_text, Q: o.max_prompt, A: o.max_answer, P };
+    return o.objective === "joint"
+      ? { ...sizes, Nm: B * Math.ceil(o.mask_text * o.max_text), Np: B * Math.ceil(o.mask_image * P) }
+      : { ...sizes, Na: B * o.max_answer, K: B * Math.floor(o.max_answer / boxTokens) };
+  },
   create(o, host) {
     const tokenizer = typeof o.tokenizer === "string"
       ? host.build<Tokenizer>("tokenizer/byte-bpe", { file: o.tokenizer }, "tokenizer")
@@ -125,6 +134,7 @@ class ShardLoader implements DataLoader {
     if (this.#options.objective === "joint") {
       const pages = this.#pages.train!;
       const rows = draws.map((draw) => this.#jointRow(pages[this.#order!.item(seed, draw)], { seed, step, sample: draw }));
+      byLength(rows);
       return hostBatch(step, parts.map(([from, to]) => collateJoint(rows.slice(from, to), this.#shape())));
     }
     const rows = draws.map((draw) => {
@@ -132,6 +142,7 @@ class ShardLoader implements DataLoader {
       const wording = stream({ seed, step, sample: draw, site: site.wording }).randint(0, question.wordings.length - 1);
       return answerRow(page, question.dialogues[wording], draw);
     });
+    byLength(rows);
     return hostBatch(step, parts.map(([from, to]) => collateAnswer(rows.slice(from, to), this.#shape())));
   }
 
@@ -248,6 +259,11 @@ class ShardLoader implements DataLoader {
 
 function answerRow(page: ReadyPage, dialogue: DialogueText, sampleId: number): AnswerRow {
   return { key: page.key, sampleId, rgb: page.rgb, text: page.text, dialogue };
+}
+
+/** Pages of like length share a microbatch: it is padded to its longest, and padding costs as much as text. Ties keep the order drawn. */
+function byLength(rows: { text: PageText }[]): void {
+  rows.sort((a, b) => a.text.ids.length - b.text.ids.length);
 }
 
 function hostBatch(step: number, parts: { microbatch: HostMicrobatch; counts: Record<string, number> }[]): HostBatch {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RuntimeError } from "../errors.ts";
@@ -6,13 +6,29 @@ import { RuntimeError } from "../errors.ts";
 /** Room for a name in `sockaddr_un` on Linux, without its closing zero. */
 const longestPath = 107;
 
+/** Links are up long before this; a younger folder may belong to a process of another process namespace, which /proc does not show. */
+const orphanMs = 10 * 60_000;
+
 /**
  * A folder that only this user may enter (0700), where the sockets of one run meet. It is under the system's temporary
  * folder because run folders may lie too deep for a socket's name. Empty as soon as all links are up; the owner removes it.
+ * A folder whose owner was killed before that is removed by whoever makes the next one.
  */
 export function createSocketFolder(): { path: string; remove(): void } {
-  const path = mkdtempSync(join(tmpdir(), "octavo-"));
+  removeOrphans(tmpdir());
+  const path = mkdtempSync(join(tmpdir(), `octavo-${process.pid}-`));
   return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+/** Folders of this user named after a process that is gone. */
+function removeOrphans(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const owner = /^octavo-(\d+)-/.exec(name)?.[1];
+    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
+    const path = join(folder, name);
+    const stat = statSync(path, { throwIfNoEntry: false });
+    if (stat?.uid === process.getuid?.() && stat!.mtimeMs < Date.now() - orphanMs) rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /** The meeting point of two nodes: the same name whoever asks. ERR_ADDRESS when it would be too long or the folder is open to others. */

@@ -50,10 +50,18 @@ describe("data-loader/shards on the receipts, joint", () => {
     const three = await joint.batch({ step: 2, seed: 7, batch: 6, microbatches: 3 });
     assert.deepEqual(three.counts, one.counts);
     assert.deepEqual(three.microbatches.map((m) => m.keys.length), [2, 2, 2]);
-    assert.deepEqual(three.microbatches.flatMap((m) => m.sampleIds), [12, 13, 14, 15, 16, 17]);
+    assert.deepEqual(three.microbatches.flatMap((m) => m.sampleIds), one.microbatches[0].sampleIds);
+    assert.deepEqual(three.microbatches.flatMap((m) => m.sampleIds).sort(), [12, 13, 14, 15, 16, 17]);
     for (const name of ["pixels", "patch_mask"]) assert.deepEqual(rows(three, name), rows(one, name));
     const trimmed = (row: number[]) => row.slice(0, row.lastIndexOf(2) + 1);
     assert.deepEqual(rows(three, "text_ids", trimmed), rows(one, "text_ids", trimmed));
+  });
+
+  it("puts pages of like length into one microbatch, so that little is padding", async () => {
+    const { microbatches } = await joint.batch({ step: 2, seed: 7, batch: 16, microbatches: 4 });
+    const lengths = microbatches.map((m) => rows({ microbatches: [m] } as HostBatch, "text_mask", (row) => row).map((row) => row.filter(Boolean).length));
+    assert.deepEqual(lengths.flat(), [...lengths.flat()].sort((a, b) => a - b));
+    assert.ok(Math.max(...lengths[0]) < Math.max(...lengths[3]), JSON.stringify(lengths));
   });
 
   it("draws every page once per epoch, in an order of its own", async () => {
