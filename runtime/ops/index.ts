@@ -5,6 +5,7 @@ export { type DropoutOptions, dropout } from "./dropout.ts";
 export { gatherRows, maskRows, patchify } from "./gather.ts";
 export { type MatmulOptions, linear, matmul } from "./linear.ts";
 export { type LossOptions, crossEntropy, binaryCrossEntropy, cosineLoss, boxL1, boxGiou } from "./loss.ts";
+export { nearestCode } from "./nearest-code.ts";
 export { layerNorm, rmsNorm, l2Normalize } from "./norm.ts";
 export { sum, maskedMean, zeroGradient, detach } from "./reduce.ts";
 export { reshape, slice, split, concat, permute } from "./shape.ts";

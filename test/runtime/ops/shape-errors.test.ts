@@ -32,6 +32,7 @@ const refused: [op: string, operand: string, call: () => unknown][] = [
   ["concat", "part 1", () => ops.concat([zeros([2, 3]), zeros([3, 3])], 1)],
   ["permute", "order", () => ops.permute(zeros([2, 3]), [0, 0])],
   ["gatherRows", "x", () => ops.gatherRows(zeros([2, 3, 4]), ids([0]))],
+  ["nearestCode", "codebook", () => ops.nearestCode(zeros([2, 3]), zeros([4, 2]))],
   ["maskRows", "token", () => ops.maskRows(zeros([2, 3]), flags([0, 1]), zeros([1, 3]))],
   ["maskRows", "mask", () => ops.maskRows(zeros([2, 3]), flags([0, 1, 1]), zeros([3]))],
   ["patchify", "x", () => ops.patchify(zeros([1, 3, 8, 9]), 4)],

@@ -49,6 +49,11 @@ describe("values of the ops", () => {
     assert.deepEqual(y.shape, [1, 3, 2]);
     assertClose(await y.read(), [3, 4, 1, 2, 3, 4], 0);
   }));
+  it("nearestCode keeps the leading dimensions, and takes the lower of two codes equally near", () => withScope(async (scope) => {
+    const codes = scope.enter(() => ops.nearestCode(f64([0.9, 0.2, 0, 0, -3, 1], [1, 3, 2]), f64([0, 1, 1, 0, -1, 0], [3, 2])));
+    assert.deepEqual([codes.shape, codes.dtype], [[1, 3], "i32"]);
+    assertClose(await codes.read() as Int32Array, [1, 0, 2], 0);
+  }));
   it("permute moves dimensions", () => gives(() => ops.permute(f64([0, 1, 2, 3, 4, 5], [2, 3]), [1, 0]), [0, 3, 1, 4, 2, 5], 0));
   it("slice, split and concat undo each other", () => withScope(async (scope) => {
     const [x, y] = scope.enter(() => {
