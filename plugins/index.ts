@@ -14,10 +14,11 @@ import { teachers } from "./teacher/index.ts";
 import { textEncoders } from "./text-encoder/index.ts";
 import { tokenizers } from "./tokenizer/index.ts";
 import { trackers } from "./tracker/index.ts";
+import { visualTokenizers } from "./visual-tokenizer/index.ts";
 
 export const builtins: Plugin[] = [
-  ...dataLoaders, ...tokenizers, ...teachers, ...imageEncoders, ...textEncoders, ...positions, ...fusions, ...promptEncoders,
-  ...decoders, ...objectives, ...optimizers, ...evaluators, ...tasks, ...trackers,
+  ...dataLoaders, ...tokenizers, ...teachers, ...visualTokenizers, ...imageEncoders, ...textEncoders, ...positions, ...fusions,
+  ...promptEncoders, ...decoders, ...objectives, ...optimizers, ...evaluators, ...tasks, ...trackers,
 ];
 
 export { drawBoxes, readPage, readPdfPage, writePageWithBoxes, type DrawOptions } from "./data-loader/index.ts";

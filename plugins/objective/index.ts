@@ -1,7 +1,8 @@
 import type { Plugin } from "../../runtime/index.ts";
 import { answer } from "./answer.ts";
+import { mimCodes } from "./mim-codes.ts";
 import { mimTeacher } from "./mim-teacher.ts";
 import { mlm } from "./mlm.ts";
 import { wpa } from "./wpa.ts";
 
-export const objectives: Plugin[] = [mlm, mimTeacher, wpa, answer];
+export const objectives: Plugin[] = [mlm, mimTeacher, mimCodes, wpa, answer];

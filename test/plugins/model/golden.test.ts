@@ -1,9 +1,9 @@
 /**
- * The components against numbers from the original modules (BEiT v2, VLMo, CLIP) or from an independent implementation of the
+ * The components against numbers from the original modules (BEiT v2, VQ-KD, VLMo, CLIP) or from an independent implementation of the
  * formulas (Llama, BERT, Fourier features, decoder with soft prefix), all in float64 with the weights of fill.ts.
  */
 import assert from "node:assert/strict";
-import { fromArray, linear, materialise, release, slice, type Tensor } from "../../../runtime/index.ts";
+import { fromArray, gatherRows, l2Normalize, linear, materialise, nearestCode, nn, permute, release, slice, type Tensor } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
@@ -12,6 +12,8 @@ import { bert } from "../../../plugins/prompt-encoder/bert.ts";
 import { pointEncoding } from "../../../plugins/prompt-encoder/points.ts";
 import { stubClip } from "../../../plugins/teacher/stub-clip.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
+import { vqKdEncoder } from "../../../plugins/visual-tokenizer/encoder.ts";
+import { vqKd } from "../../../plugins/visual-tokenizer/vq-kd.ts";
 import { fill, fillWeight } from "./fill.ts";
 import { assertClose, build, compute, context, fillParameters, identity, ids, mask, ones, precisions, sum, sumAbs, type Precision } from "./harness.ts";
 
@@ -62,6 +64,40 @@ for (const { dtype, tolerance } of precisions) {
         close(sum(targets), 5.0313838866, "sum", 10);
         close(sumAbs(targets), 34.7052915029, "sum of magnitudes", 10);
       });
+    });
+
+    describe("visual-tokenizer/vq-kd, original VQ-KD: 32 x 32, patch 8, width 16, 2 layers, 2 heads, 7 codes of 4", () => {
+      const shape = { image: 32, patch: 8, width: 16, layers: 2, heads: 2 };
+      const codebook = unitRows("quantize.embedding.weight", 7, 4);
+      const expected = [4, 1, 1, 4, 2, 2, 3, 2, 1, 3, 2, 1, 1, 1, 0, 4];
+
+      it("gives the original's codes, and the codebook's rows for them", async () => {
+        const tokenizer = build(vqKd, { ...shape, codes: 7, dim: 4, pixels: "none" });
+        fillParameters(tokenizer, dtype, { nameOf: without("tokenizer."), given: { "tokenizer.quantize.embedding.weight": codebook } });
+        const { codes, z_q } = await compute(() => tokenizer.forward({ pixels: input("image", [1, 3, 32, 32], dtype) }, context()), tokenizer);
+        assert.deepEqual(codes, expected);
+        assertClose(z_q, expected.flatMap((code) => codebook.slice(code * 4, code * 4 + 4)), dtype === "f32" ? 1e-7 : 0, "z_q");
+      });
+
+      it("lies as far from its codes as the original: mean squared difference", async () => {
+        const encoder = vqKdEncoder({ ...shape, dim: 4, eps: 1e-6 }, (_, dims, init) => new nn.Parameter(dims, init));
+        materialise(encoder.parameters(), { seed: 0, prefix: "", dtype, load: (name, { shape }) => fillWeight(name, shape) });
+        const { z } = await compute(() => ({ z: encoder.forward(input("image", [1, 3, 32, 32], dtype)) }));
+        release(encoder.parameters());
+        const squares = z.map((x, i) => (x - codebook[expected[Math.floor(i / 4)] * 4 + (i % 4)]) ** 2);
+        close(sum(squares) / squares.length, 0.217320982, "mean squared difference");
+      });
+    });
+
+    it("nearestCode gives the original's codes of 8 vectors in a codebook of 6", async () => {
+      const { codes, z_q } = await compute(() => {
+        const codebook = l2Normalize(input("codebook", [6, 4], dtype));
+        const found = nearestCode(l2Normalize(permute(input("z", [1, 4, 2, 4], dtype), [0, 2, 3, 1])), codebook);
+        return { codes: found, z_q: gatherRows(codebook, found) };
+      });
+      assert.deepEqual(codes, [5, 3, 2, 0, 3, 2, 0, 0]);
+      close(sum(z_q), 1.2781339918, "sum", 10);
+      close(sumAbs(z_q), 13.9483159784, "sum of magnitudes", 10);
     });
 
     describe("text-encoder/llama: 23 tokens, width 16, 4 heads of 4, 2 key heads, 2 layers, untied head", () => {
@@ -193,6 +229,12 @@ function tinyDecoder(dtype: Precision) {
   const decoder = build(llamaDecoder, { memory_width: 16, vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, hidden: 24 });
   fillParameters(decoder, dtype, { nameOf: (name) => (name.startsWith("decoder.") ? `model.${without("decoder.")(name)}` : name) });
   return decoder;
+}
+
+/** The filled matrix with rows of unit length. */
+function unitRows(name: string, rows: number, cols: number): number[] {
+  const values = fill(name, [rows, cols]);
+  return Array.from({ length: rows }, (_, r) => values.slice(r * cols, (r + 1) * cols)).flatMap((row) => [...row].map((x) => x / Math.hypot(...row)));
 }
 
 /** -log softmax(logits)[label], in plain numbers. */

@@ -9,6 +9,7 @@ import { concatenation } from "../../../plugins/fusion/concatenation.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
 import { answer } from "../../../plugins/objective/answer.ts";
+import { mimCodes } from "../../../plugins/objective/mim-codes.ts";
 import { mimTeacher } from "../../../plugins/objective/mim-teacher.ts";
 import { mlm } from "../../../plugins/objective/mlm.ts";
 import { wpa } from "../../../plugins/objective/wpa.ts";
@@ -55,6 +56,8 @@ const cases: Case[] = [
     inputs: () => ({ memory: floats("memory", [2, 9, 6]), embedding: floats("table", [7, 5]), mlm_index: vector([1, 2, 7]), mlm_targets: vector([3, 0, 6]) }) },
   { plugin: mimTeacher, options: { width: 6, targets: 5, grid: 2 }, wants: ["memory"],
     inputs: () => ({ memory: floats("memory", [2, 9, 6]), targets: floats("targets", [2, 4, 5]), mim_index: vector([0, 6]) }) },
+  { plugin: mimCodes, options: { width: 6, codes: 5, grid: 2 }, wants: ["memory"],
+    inputs: () => ({ memory: floats("memory", [2, 9, 6]), codes: ids([[4, 0, 1, 2], [3, 3, 2, 0]]), mim_index: vector([0, 6]) }) },
   { plugin: wpa, options: { width: 6, grid: 2 }, wants: ["memory"],
     inputs: () => ({ memory: floats("memory", [2, 9, 6]), labels: ids([[1, 0, -100, 1], [-100, -100, 0, 1]]) }) },
   { plugin: answer, options: { width: 6, vocabulary: 7, location_base: 2, location_bins: 2 }, wants: ["hidden", "embedding"],

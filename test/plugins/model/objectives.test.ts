@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { fromArray, Tape, type Plugin, type Tensor } from "../../../runtime/index.ts";
 import { answer, type AnswerObjective } from "../../../plugins/objective/answer.ts";
+import { mimCodes } from "../../../plugins/objective/mim-codes.ts";
 import { mimTeacher } from "../../../plugins/objective/mim-teacher.ts";
 import { mlm } from "../../../plugins/objective/mlm.ts";
 import { splitByKind } from "../../../plugins/objective/split-labels.ts";
@@ -97,6 +98,33 @@ describe("objective/mim-teacher", () => {
 
   it("gives zero when no patch is masked", async () => {
     const { loss, gradient } = await gradientOf(mimTeacher, options, inputs([]), "memory", { mim_patches: 0 });
+    assert.deepEqual(loss, [0]);
+    assert.ok(gradient.every((g) => g === 0));
+  });
+});
+
+describe("objective/mim-codes", () => {
+  const options = { width: 6, codes: 5, grid: 2 };
+  const inputs = (index: number[]) => () => ({ memory: input("memory", pages.memory), codes: ids([[4, 0, 1, 2], [3, 3, 2, 0]]), mim_index: vector(index) });
+
+  it("averages the cross-entropy of the codes over masked patches", async () => {
+    const { loss } = await evaluate(mimCodes, options, inputs([0, 6, 7]), { mim_patches: 3 });
+    const memory = fill("memory", pages.memory);
+    const costs = [[0, 0, 4], [1, 2, 2], [1, 3, 0]].map(([page, patch, code]) => {
+      const logits = affine("head.mim.out", memory.slice((page * 9 + 1 + patch) * 6, (page * 9 + 2 + patch) * 6), 5);
+      return Math.log(sum(logits.map(Math.exp))) - logits[code];
+    });
+    assertClose(loss, [sum(costs) / 3], exact, "loss");
+  });
+
+  it("costs ln K per masked patch when the head knows nothing, times the weight", async () => {
+    const nothing = { "head.mim.out.weight": new Float64Array(30), "head.mim.out.bias": new Float64Array(5) };
+    const { loss } = await evaluate(mimCodes, { ...options, weight: 2 }, inputs([0, 6, 7]), { mim_patches: 3 }, nothing);
+    assertClose(loss, [2 * Math.log(5)], exact, "loss");
+  });
+
+  it("gives zero when no patch is masked", async () => {
+    const { loss, gradient } = await gradientOf(mimCodes, options, inputs([]), "memory", { mim_patches: 0 });
     assert.deepEqual(loss, [0]);
     assert.ok(gradient.every((g) => g === 0));
   });

@@ -12,6 +12,7 @@ import { positions } from "../../../plugins/position/index.ts";
 import { promptEncoders } from "../../../plugins/prompt-encoder/index.ts";
 import { teachers } from "../../../plugins/teacher/index.ts";
 import { textEncoders } from "../../../plugins/text-encoder/index.ts";
+import { visualTokenizers } from "../../../plugins/visual-tokenizer/index.ts";
 import { fill } from "./fill.ts";
 import { build, context } from "./harness.ts";
 
@@ -32,7 +33,11 @@ const counts = { mlm_tokens: 3, mim_patches: 4, wpa_tokens: 16, answer_text_toke
 /** An objective takes labels or an index, not both. */
 const alternatives = new Set(["objective/mlm labels", "objective/answer labels"]);
 
-const all: Plugin[] = [...imageEncoders, ...textEncoders, ...positions, ...fusions, ...promptEncoders, ...decoders, ...objectives, ...teachers];
+const all: Plugin[] = [
+  ...imageEncoders, ...textEncoders, ...positions, ...fusions, ...promptEncoders, ...decoders, ...objectives, ...teachers, ...visualTokenizers,
+];
+/** Of two that play one part in a model, and name their parameters after it, the second. */
+const others = new Set(["fusion/concatenation", "objective/mim-codes"]);
 
 describe("ports of the model's components", () => {
   for (const plugin of all) {
@@ -63,11 +68,11 @@ describe("ports of the model's components", () => {
     }
   }
 
-  it("names every parameter once in a model of one component per kind", () => {
-    const oneOfEach = all.filter(({ id }) => id !== "fusion/concatenation");
+  it("names every parameter once in a model of one component per part", () => {
+    const oneOfEach = all.filter(({ id }) => !others.has(id));
     const names = oneOfEach.flatMap((plugin) => Object.keys(build(plugin).parameters()));
     assert.deepEqual(names.filter((name, i) => names.indexOf(name) !== i), []);
-    const roots = /^(vision|text|proj\.(vision|text)|lff|fusion|prompt|decoder|memory_proj|head\.(mlm|mim|wpa|box)|teacher)\./;
+    const roots = /^(vision|text|proj\.(vision|text)|lff|fusion|prompt|decoder|memory_proj|head\.(mlm|mim|wpa|box)|teacher|tokenizer)\./;
     assert.deepEqual(names.filter((name) => !roots.test(name)), []);
   });
 
@@ -76,6 +81,7 @@ describe("ports of the model's components", () => {
       ["image-encoder/beit", { image: 100 }, /multiple of patch/], ["image-encoder/beit", { widht: 3 }, /widht/],
       ["text-encoder/llama", { kv_heads: 3 }, /multiple of kv_heads/], ["fusion/multiway", { vision_language_layers: 4 }, /must not exceed layers/],
       ["decoder/llama", { heads: 3, kv_heads: 3 }, /multiple of heads/], ["prompt-encoder/bert", { heads: 3 }, /multiple of heads/],
+      ["visual-tokenizer/vq-kd", { image: 100 }, /multiple of patch/], ["visual-tokenizer/vq-kd", { heads: 3 }, /multiple of heads/],
     ];
     for (const [id, options, message] of refused) {
       const plugin = all.find((candidate) => candidate.id === id)!;
