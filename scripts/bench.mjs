@@ -1,4 +1,4 @@
-/** `node scripts/bench.mjs [names]`: runs test/bench/NAME.ts, or all of them, one after the other, each in a process of its own. */
+/** `node scripts/bench.mjs [names] [flags]`: runs test/bench/NAME.ts, or all of them, one after the other, each in a process of its own. */
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,9 @@ import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
 const known = readdirSync(join("test", "bench")).filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -3)).sort();
-const wanted = process.argv.length > 2 ? process.argv.slice(2) : known;
+const flags = process.argv.slice(2).filter((argument) => argument.startsWith("-"));
+const named = process.argv.slice(2).filter((argument) => !argument.startsWith("-"));
+const wanted = named.length ? named : known;
 const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length) {
   console.error(`no benchmark ${unknown.join(", ")}; there are ${known.join(", ")}`);
@@ -14,6 +16,6 @@ if (unknown.length) {
 }
 for (const name of wanted) {
   console.log(`# ${name}`);
-  const { status } = spawnSync(process.execPath, ["--import", "tsx", "--conditions=source", join("test", "bench", `${name}.ts`)], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, ["--import", "tsx", "--conditions=source", join("test", "bench", `${name}.ts`), ...flags], { stdio: "inherit" });
   if (status !== 0) process.exitCode = 1;
 }

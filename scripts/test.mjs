@@ -13,7 +13,7 @@ const summaryFile = join("build", `test-summary-${process.pid}.json`);
 mkdirSync("build", { recursive: true });
 
 // The configuration file runs everything but test/long, whatever files are named: a run of some files states its own options.
-const own = (files, timeoutMs) => ["--no-config", "--extension", "ts", "--node-option", "import=tsx", "--node-option", "conditions=source", "--timeout", timeoutMs, ...files];
+const own = (files, timeoutMs) => ["--no-config", "--extension", "ts", "--node-option", "import=tsx", "--node-option", "conditions=source", "--require", "./test/leaks.ts", "--timeout", timeoutMs, ...files];
 const selection = long ? own(extra.length ? extra : ["test/long/**/*.test.ts"], "3600000") : extra.length ? own(extra, "60000") : [];
 const mocha = spawn(process.execPath, [join("node_modules", "mocha", "bin", "mocha.js"), "--reporter", join("scripts", "reporter.cjs"), ...selection],
   { stdio: ["ignore", "inherit", "inherit"], env: { ...process.env, OCTAVO_TEST_SUMMARY: summaryFile } });

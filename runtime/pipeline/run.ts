@@ -70,11 +70,10 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const names = plan.stages.map((stage) => stage.name);
   await Promise.all(names.map((name) => c.transport.connect(stageNode(name))));
   const refs = names.map((name) => c.system.remote(stage, stageNode(name)));
-  const threads = threadsPerWorker(checked);
   const ask = <T>(work: (ref: StageRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
     Promise.all(refs.map((ref, i) => work(ref, names[i], i).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
   const built = await ask((ref, name) => ref.build.call({
-    stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, threads, load: c.load },
+    stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, threads: threadsOf(checked, name), load: c.load },
   }));
   const lanes = chooseLanes(checked, c.lane);
   await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
@@ -160,7 +159,7 @@ class PipelineRunner implements StepRunner {
 
 function workerSpecs(checked: CheckResult, runFolder: string, socketDir: string): WorkerSpec[] {
   return checked.plan.stages.map((stage) => ({
-    name: stage.name, title: `octavo worker ${shownName(checked, stage.name)}`, runFolder, threads: threadsPerWorker(checked),
+    name: stage.name, title: `octavo worker ${shownName(checked, stage.name)}`, runFolder, threads: threadsOf(checked, stage.name),
     control: { node: "driver", socketDir }, logFile: join(runFolder, "logs", `${stage.name}.log`),
   }));
 }
@@ -170,12 +169,16 @@ export function shownName(checked: CheckResult, stageName: string): string {
   return checked.recipe.stages?.[stageName]?.[0] ?? stageName;
 }
 
-/** Cores of this host shared out among the stages that compute; a stage that only reads data shares with the others. */
-export function threadsPerWorker(checked: CheckResult): number {
+/**
+ * Cores of this host shared out by the parameters a stage trains, rounded up: the heaviest stage of an uneven cut would leave cores
+ * idle while all others wait for it. Threads that wait sleep, so a few more than cores do no harm; the bits never depend on them.
+ */
+export function threadsOf(checked: CheckResult, stageName: string): number {
   const { threads } = checked.recipe.train;
   if (threads !== "auto") return threads;
-  const computing = checked.plan.stages.filter((stage) => stage.backward).length;
-  return Math.max(1, Math.floor(cpus().length / Math.max(1, computing)));
+  const total = checked.plan.stages.reduce((sum, { trainable }) => sum + trainable, 0);
+  const { trainable } = checked.plan.stages.find(({ name }) => name === stageName)!;
+  return Math.max(1, Math.ceil((cpus().length * trainable) / Math.max(1, total)));
 }
 
 function chooseLanes(checked: CheckResult, wanted: string | undefined): Map<string, LaneName> {

@@ -125,9 +125,11 @@ for (const name of laneNames) {
 describe("lane shared-memory", () => {
   const send = async (lane: Lane, floats: number): Promise<TensorDescriptor> => {
     const x = allocate([floats]);
-    const { descriptors } = await lane.send({ x });
-    x.dispose();
-    return descriptors[0];
+    try {
+      return (await lane.send({ x })).descriptors[0];
+    } finally {
+      x.dispose();
+    }
   };
 
   it("LA-4: a released slice is used again; unreleased ones are not", async () => {
