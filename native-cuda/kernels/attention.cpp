@@ -1,6 +1,9 @@
 // The entries: operands checked and named, then the plain or the fast version.
 #include "attention.h"
 
+#include <stdexcept>
+
+#include "arguments.h"
 #include "registry.h"
 
 namespace {
@@ -33,11 +36,64 @@ int64_t count(const char* kernel, const char* name, double value, int64_t least)
   return whole;
 }
 
-/// q, k, v, keyMask, biasTable start at operand `first`. Checks everything that forward and backward share.
-AttentionShape read_shape(const Operands& o, int first, const TensorView& table) {
+using Whole = long long;  // as printf knows it
+
+/// boundaries, sampleIds and queryLengths start at operand `extra`, if they were passed at all.
+void read_extra(const Operands& o, int extra, AttentionShape& s) {
+  const char* kernel = o.kernel;
+  const auto expect = [&](int i, const char* name, int64_t n) {
+    if (o.at(i).dtype != DType::i32 || o.at(i).numel != n) fail("%s: %s expected i32 (%lld), got %s", kernel, name, static_cast<Whole>(n), shape_text(o.at(i)).c_str());
+  };
+  if (const TensorView& boundaries = o.at(extra)) {
+    if (s.B != 1 || s.Nq != s.Nk) fail("%s: boundaries need B = 1 and Nq = Nk, got %lld, %lld and %lld", kernel, static_cast<Whole>(s.B), static_cast<Whole>(s.Nq), static_cast<Whole>(s.Nk));
+    s.sequences = boundaries.numel - 1;
+    if (s.sequences < 1) fail("%s: boundaries expected two numbers at least, got %s", kernel, shape_text(boundaries).c_str());
+    expect(extra, "boundaries", s.sequences + 1);
+    const int32_t* at = boundaries.as<int32_t>();
+    for (int64_t i = 0; i <= s.sequences; ++i)
+      if (at[i] < (i == 0 ? 0 : at[i - 1]) || at[i] > (i == 0 ? 0 : s.Nk) || (i == s.sequences && at[i] != s.Nk))
+        throw std::out_of_range(format("%s: boundaries[%lld] is %d; they start at 0, never fall and end at the %lld tokens", kernel, static_cast<Whole>(i), at[i], static_cast<Whole>(s.Nk)));
+  }
+  if (s.dropout.p == 0) return;
+  if (!o.at(extra + 1)) fail("%s: dropout needs sampleIds", kernel);
+  expect(extra + 1, "sampleIds", s.sequences > 0 ? s.sequences : s.B);
+  if (!o.at(extra + 2)) return;
+  expect(extra + 2, "queryLengths", s.B);
+  for (int64_t b = 0; b < s.B; ++b)
+    if (const int32_t n = o.at(extra + 2).as<int32_t>()[b]; n < 0 || n > s.Nq)
+      throw std::out_of_range(format("%s: queryLengths[%lld] expected at most the %lld queries, got %d", kernel, static_cast<Whole>(b), static_cast<Whole>(s.Nq), n));
+}
+
+/// The scalars behind the sixth, absent in the short form.
+void read_rules(const Operands& o, int extra, const TensorView& table, AttentionShape& s) {
+  const char* kernel = o.kernel;
+  const double* scalar = o.call.scalar + 6;
+  s.window = count(kernel, "window", scalar[0], 0);
+  s.group_size = count(kernel, "groupSize", scalar[1], 0);
+  s.roll = scalar[2] != 0;
+  s.dropout.p = scalar[3];
+  s.dropout.seed = static_cast<uint64_t>(count(kernel, "seedHi", scalar[5], 0)) << 32 | static_cast<uint64_t>(count(kernel, "seedLo", scalar[4], 0));
+  s.dropout.step = static_cast<uint64_t>(count(kernel, "step", scalar[6], 0));
+  s.dropout.site = static_cast<uint32_t>(count(kernel, "site", scalar[7], 0));
+  s.first_head = count(kernel, "firstHead", scalar[8], 0);
+  if (!(s.dropout.p >= 0 && s.dropout.p <= 1 - 0x1p-32)) fail("%s: p expected within [0, 1 - 2^-32], got %g", kernel, s.dropout.p);
+  if (s.window > 0 && !s.causal) fail("%s: a window needs causal", kernel);
+  if (s.group_size > 0 && (s.group_size % 2 || s.H % 2 || s.Nq != s.Nk || s.Nk % s.group_size || s.window > 0))
+    fail("%s: groups need an even groupSize, even heads, Nq = Nk, a multiple of groupSize, and no window; got groupSize %lld, %lld heads, %lld queries, %lld keys", kernel,
+         static_cast<Whole>(s.group_size), static_cast<Whole>(s.H), static_cast<Whole>(s.Nq), static_cast<Whole>(s.Nk));
+  read_extra(o, extra, s);
+  if (s.sequences > 0 && s.group_size > 0) fail("%s: boundaries and groups exclude each other", kernel);
+  if (table && (s.window > 0 || s.group_size > 0 || s.sequences > 0)) fail("%s: a bias table speaks of whole pages: no window, groups or boundaries with it", kernel);
+}
+
+/// q, k, v, keyMask, biasTable start at operand `first`, what is optional as a whole at `extra`. Checks everything that
+/// forward and backward share.
+AttentionShape read_shape(const Operands& o, int first, int extra, const TensorView& table) {
   const char* kernel = o.kernel;
   const TensorView &q = o.at(first), &k = o.at(first + 1), &mask = o.at(first + 3);
-  if (o.call.scalars != 6) fail("%s: expected 6 scalars, got %d", kernel, o.call.scalars);
+  const bool more = o.call.tensors > extra;
+  if (o.call.tensors != (more ? extra + 3 : extra)) fail("%s: expected %d or %d operands, got %d", kernel, extra, extra + 3, o.call.tensors);
+  if (o.call.scalars != (more ? 15 : 6)) fail("%s: expected %d scalars with %d operands, got %d", kernel, more ? 15 : 6, o.call.tensors, o.call.scalars);
   if (o.dtype != DType::f32 && o.dtype != DType::f64) fail("%s: q expected f32 or f64, got %s", kernel, dtype_name(o.dtype));
   if (!q || !k || q.rank != 3 || k.rank != 3) fail("%s: q and k expected (B, N, heads * width)", kernel);
   AttentionShape s{};
@@ -59,11 +115,14 @@ AttentionShape read_shape(const Operands& o, int first, const TensorView& table)
       fail("%s: a bias table needs Nq = Nk = 1 + gridH * gridW, got %lld, %lld and a grid of %lld x %lld", kernel, static_cast<long long>(s.Nq), static_cast<long long>(s.Nk), static_cast<long long>(s.grid_h), static_cast<long long>(s.grid_w));
     o.expect(first + 4, "biasTable", {s.table_rows(), s.H});
   }
+  if (more) read_rules(o, extra, table, s);
   return s;
 }
 
-template <class T> AttentionOperands<T> operands(const KernelCall& call, int first, int y) {
-  return {call[first].as<T>(), call[first + 1].as<T>(), call[first + 2].as<T>(), call[first + 3].as<uint8_t>(), call[first + 4].as<T>(), call[y].as<T>(), call[y + 1].as<T>()};
+template <class T> AttentionOperands<T> operands(const KernelCall& call, int first, int y, int extra) {
+  const auto ids = [&](int i) -> const int32_t* { return call.tensors > extra ? call[extra + i].as<int32_t>() : nullptr; };
+  return {call[first].as<T>(), call[first + 1].as<T>(), call[first + 2].as<T>(), call[first + 3].as<uint8_t>(), call[first + 4].as<T>(), call[y].as<T>(), call[y + 1].as<T>(),
+          ids(0), ids(1), ids(2)};
 }
 
 template <class T> AttentionGradients<T> gradients(const KernelCall& call) {
@@ -72,20 +131,22 @@ template <class T> AttentionGradients<T> gradients(const KernelCall& call) {
 }  // namespace
 
 OCTAVO_KERNEL(attention_forward) {
-  if (call.tensors != 7) fail("attention_forward: expected 7 operands, got %d", call.tensors);
+  constexpr int kExtra = 7;
+  if (call.tensors < kExtra) fail("attention_forward: expected 7 operands, got %d", call.tensors);
   const Operands o{"attention_forward", call, call[0].dtype};
-  const AttentionShape s = read_shape(o, 0, call[4]);
+  const AttentionShape s = read_shape(o, 0, kExtra, call[4]);
   o.expect(5, "y", {s.B, s.Nq, s.H * s.K});
   o.expect(6, "lse", {s.B, s.H, s.Nq});
-  if (o.dtype == DType::f64) attention_forward_reference(s, operands<double>(call, 0, 5));
-  else if (call.reference) attention_forward_reference(s, operands<float>(call, 0, 5));
-  else attention_forward(s, operands<float>(call, 0, 5), call.threads);
+  if (o.dtype == DType::f64) attention_forward_reference(s, operands<double>(call, 0, 5, kExtra));
+  else if (call.reference) attention_forward_reference(s, operands<float>(call, 0, 5, kExtra));
+  else attention_forward(s, operands<float>(call, 0, 5, kExtra), call.threads);
 }
 
 OCTAVO_KERNEL(attention_backward) {
-  if (call.tensors != 12) fail("attention_backward: expected 12 operands, got %d", call.tensors);
+  constexpr int kExtra = 12;
+  if (call.tensors < kExtra) fail("attention_backward: expected 12 operands, got %d", call.tensors);
   const Operands o{"attention_backward", call, call[1].dtype};
-  const AttentionShape s = read_shape(o, 1, call[5]);
+  const AttentionShape s = read_shape(o, 1, kExtra, call[5]);
   const std::pair<int, const char*> like_q[] = {{0, "dy"}, {6, "y"}, {8, "dq"}}, like_k[] = {{9, "dk"}, {10, "dv"}};
   for (const auto& [i, name] : like_q) o.expect(i, name, {s.B, s.Nq, s.H * s.K});
   for (const auto& [i, name] : like_k) o.expect(i, name, {s.B, s.Nk, s.KV * s.K});
@@ -94,7 +155,7 @@ OCTAVO_KERNEL(attention_backward) {
     if (!call[5]) fail("attention_backward: dbiasTable without biasTable");
     o.expect(11, "dbiasTable", {s.table_rows(), s.H});
   }
-  if (o.dtype == DType::f64) attention_backward_reference(s, operands<double>(call, 1, 6), gradients<double>(call));
-  else if (call.reference) attention_backward_reference(s, operands<float>(call, 1, 6), gradients<float>(call));
-  else attention_backward(s, operands<float>(call, 1, 6), gradients<float>(call), call.threads);
+  if (o.dtype == DType::f64) attention_backward_reference(s, operands<double>(call, 1, 6, kExtra), gradients<double>(call));
+  else if (call.reference) attention_backward_reference(s, operands<float>(call, 1, 6, kExtra), gradients<float>(call));
+  else attention_backward(s, operands<float>(call, 1, 6, kExtra), gradients<float>(call), call.threads);
 }

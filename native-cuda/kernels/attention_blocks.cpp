@@ -18,35 +18,84 @@ OCTAVO_CLONES void add_row(float* scores, const float* other, int64_t n) {
 }  // namespace
 
 AttentionBlocks::AttentionBlocks(const AttentionShape& s, const AttentionOperands<float>& operands) : shape(s), x(operands) {
-  height = std::clamp<int64_t>(kBlockScores / std::max<int64_t>(1, s.Nk) / 16 * 16, 16, 128);
-  per_row = tile_count(s.Nq, height);
-  stride = tile_count(s.Nk, 16) * 16;
-  if (x.bias_table) bias.emplace(x.bias_table, s.H, s.grid_h, s.grid_w);
   visible_.assign(static_cast<size_t>(s.B), s.Nk);
-  if (!x.key_mask) return;
-  hidden_.resize(static_cast<size_t>(s.B * s.Nk));
-  for (int64_t b = 0; b < s.B; ++b) {
+  if (x.bias_table) bias.emplace(x.bias_table, s.H, s.grid_h, s.grid_w);
+  if (x.key_mask) hide();
+  const std::vector<QueryBlock> whole[2] = {runs(false), s.group_size > 0 ? runs(true) : std::vector<QueryBlock>()};
+  int64_t widest = 0;
+  for (const auto& list : whole)
+    for (const QueryBlock& run : list) widest = std::max(widest, run.limits.size());
+  if (s.window > 0) widest = std::min(widest, s.window + kTallest - 1);
+  height = std::clamp<int64_t>(kBlockScores / std::max<int64_t>(1, widest) / 16 * 16, 16, kTallest);
+  stride = tile_count(widest, 16) * 16;
+  per_row = 0;
+  for (int which = 0; which < 2; ++which) {
+    for (const QueryBlock& run : whole[which])
+      for (int64_t done = 0; done < run.rows; done += height)
+        lists_[which].push_back({run.place + done, std::min(height, run.rows - done), run.limits, run.sequence});
+    per_row = std::max<int64_t>(per_row, static_cast<int64_t>(lists_[which].size()));
+  }
+}
+
+void AttentionBlocks::hide() {
+  hidden_.resize(static_cast<size_t>(shape.B * shape.Nk));
+  for (int64_t b = 0; b < shape.B; ++b) {
     visible_[b] = 0;
-    for (int64_t j = 0; j < s.Nk; ++j) {
-      const bool seen = x.key_mask[b * s.Nk + j];
-      hidden_[b * s.Nk + j] = seen ? 0.0f : -std::numeric_limits<float>::infinity();
+    for (int64_t j = 0; j < shape.Nk; ++j) {
+      const bool seen = x.key_mask[b * shape.Nk + j];
+      hidden_[b * shape.Nk + j] = seen ? 0.0f : -std::numeric_limits<float>::infinity();
       if (seen) visible_[b] = j + 1;
     }
   }
 }
 
-int64_t AttentionBlocks::keys(int64_t b, int64_t i0, int64_t rows) const {
-  return std::clamp<int64_t>(shape.reach(i0 + rows - 1), 0, visible_[b]);
+std::vector<QueryBlock> AttentionBlocks::runs(bool displaced) const {
+  std::vector<QueryBlock> runs;
+  const int64_t g = shape.group_size;
+  if (shape.sequences > 0) {
+    for (int64_t s = 0; s < shape.sequences; ++s) runs.push_back({x.boundaries[s], x.boundaries[s + 1] - x.boundaries[s], {x.boundaries[s], x.boundaries[s + 1]}, s});
+  } else if (g == 0) {
+    runs.push_back({0, shape.Nq, {0, shape.Nk}, 0});
+  } else if (!displaced) {
+    for (int64_t at = 0; at < shape.Nk; at += g) runs.push_back({at, g, {at, at + g}, 0});
+  } else if (!shape.roll) {
+    for (int64_t at = -g / 2; at < shape.Nk; at += g) {
+      const int64_t first = std::max<int64_t>(0, at), last = std::min(shape.Nk, at + g);
+      if (last > first) runs.push_back({first, last - first, {first, last}, 0});
+    }
+  } else {
+    for (int64_t at = 0; at < shape.Nk; at += g) {
+      const bool wraps = at + g == shape.Nk;  // the queries before and those behind the end of the tokens
+      runs.push_back({at, wraps ? g / 2 : g, {at, at + g}, 0});
+      if (wraps) runs.push_back({at + g / 2, g / 2, {at, at + g}, 0});
+    }
+  }
+  return runs;
 }
 
-int64_t AttentionBlocks::reach(int64_t i, int64_t keys) const { return std::clamp<int64_t>(shape.reach(i), 0, keys); }
+KeySpan AttentionBlocks::reach(const QueryBlock& block, int64_t row, KeySpan keys) const {
+  if (!shape.causal) return keys;
+  const int64_t position = shape.position(block.place + row);
+  const int64_t last = std::clamp(position + 1, keys.first, keys.last);
+  return {shape.window > 0 ? std::clamp(position - shape.window + 1, keys.first, last) : keys.first, last};
+}
 
-void AttentionBlocks::scores(int64_t b, int64_t h, int64_t i0, int64_t rows, int64_t keys, float* out) const {
-  sgemm(false, true, rows, keys, shape.K, static_cast<float>(shape.scale), q(b, h, i0), q_stride(), k(b, h), k_stride(), 0.0f, out, stride);
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t n = reach(i0 + r, keys);
-    if (bias) bias->add(h, i0 + r, out + r * stride, n);
-    if (x.key_mask) add_row(out + r * stride, hidden_.data() + b * shape.Nk, n);
+KeySpan AttentionBlocks::keys(int64_t b, int64_t h, const QueryBlock& block) const {
+  KeySpan all = block.limits;
+  if (rolled(h) == 0) all.last = std::clamp(visible_[b], all.first, all.last);
+  return {reach(block, 0, all).first, reach(block, block.rows - 1, all).last};
+}
+
+void AttentionBlocks::scores(int64_t b, int64_t h, const QueryBlock& block, KeySpan keys, float* out) const {
+  const int64_t i0 = token(h, block.place);
+  pieces(h, keys, [&](int64_t j, int64_t column, int64_t n) {
+    sgemm(false, true, block.rows, n, shape.K, static_cast<float>(shape.scale), q(b, h, i0), q_stride(), k(b, h, j), k_stride(), 0.0f, out + column, stride);
+  });
+  for (int64_t r = 0; r < block.rows; ++r) {
+    const KeySpan seen = reach(block, r, keys);
+    float* row = out + r * stride + (seen.first - keys.first);
+    if (bias) bias->add(h, i0 + r, row, seen.size());
+    if (x.key_mask) pieces(h, seen, [&](int64_t j, int64_t column, int64_t n) { add_row(row + column, hidden_.data() + b * shape.Nk + j, n); });
   }
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "attention_blocks.h"
+#include "attention_dropout.h"
 #include "gemm.h"
 #include "lanes.h"
 #include "tiles.h"
@@ -15,16 +16,17 @@ struct RowSoftmax {
   float lse, inverse;  // inverse of the denominator; 0 when nothing is seen
 };
 
-/// scores[0, n) become exp(score - peak), the rest of [0, width) zero.
-OCTAVO_CLONES RowSoftmax exponentials(float* scores, int64_t n, int64_t width) {
-  const float peak = row_peak(scores, n);
+/// scores[begin, end) become exp(score - peak), the rest of [0, width) zero.
+OCTAVO_CLONES RowSoftmax exponentials(float* scores, int64_t begin, int64_t end, int64_t width) {
+  const float peak = row_peak(scores + begin, end - begin);
   if (peak == kNothing) {
     std::fill_n(scores, width, 0.0f);
     return {kNothing, 0.0f};
   }
-  for (int64_t j = 0; j < n; ++j) scores[j] = exp_f32(scores[j] - peak);
-  const float total = row_sum(scores, n);
-  std::fill(scores + n, scores + width, 0.0f);
+  std::fill_n(scores, begin, 0.0f);
+  for (int64_t j = begin; j < end; ++j) scores[j] = exp_f32(scores[j] - peak);
+  const float total = row_sum(scores + begin, end - begin);
+  std::fill(scores + end, scores + width, 0.0f);
   return {peak + std::log(total), 1.0f / total};
 }
 
@@ -35,20 +37,29 @@ OCTAVO_CLONES void scale_row(float* y, int64_t n, float factor) {
 
 void attention_forward(const AttentionShape& s, const AttentionOperands<float>& x, int threads) {
   const AttentionBlocks blocks(s, x);
+  const AttentionDropout dropout(blocks);
   parallel_tiles(s.B * s.H * blocks.per_row, threads, [&](int64_t task) {
-    const int64_t b = task / (s.H * blocks.per_row), h = task / blocks.per_row % s.H, i0 = task % blocks.per_row * blocks.height;
-    const int64_t rows = std::min(blocks.height, s.Nq - i0), keys = blocks.keys(b, i0, rows);
+    const int64_t b = task / (s.H * blocks.per_row), h = task / blocks.per_row % s.H, n = task % blocks.per_row;
+    if (n >= static_cast<int64_t>(blocks.of(h).size())) return;
+    const QueryBlock& block = blocks.of(h)[n];
+    const KeySpan keys = blocks.keys(b, h, block);
+    const int64_t i0 = blocks.token(h, block.place), rows = block.rows;
     float* scores = scratch(0, blocks.height * blocks.stride);
     float* y = x.y + ((b * s.Nq + i0) * s.H + h) * s.K;
     float* lse = x.lse + (b * s.H + h) * s.Nq + i0;
-    float inverse[128];  // AttentionBlocks::height at most
+    float inverse[AttentionBlocks::kTallest];
 
-    if (keys > 0) blocks.scores(b, h, i0, rows, keys, scores);
+    if (keys.size() > 0) blocks.scores(b, h, block, keys, scores);
     for (int64_t r = 0; r < rows; ++r) {
-      const RowSoftmax row = exponentials(scores + r * blocks.stride, blocks.reach(i0 + r, keys), keys);
-      lse[r] = row.lse, inverse[r] = row.inverse;
+      const KeySpan seen = blocks.reach(block, r, keys);
+      float* row = scores + r * blocks.stride;
+      const RowSoftmax softmax = exponentials(row, seen.first - keys.first, seen.last - keys.first, keys.size());
+      lse[r] = softmax.lse, inverse[r] = softmax.inverse;
+      if (dropout) dropout.row(b, h, block, r, keys, row, row);
     }
-    sgemm(false, false, rows, s.K, keys, 1.0f, scores, blocks.stride, blocks.v(b, h), blocks.k_stride(), 0.0f, y, blocks.q_stride());
+    blocks.pieces(h, keys, [&](int64_t j, int64_t column, int64_t count) {
+      sgemm(false, false, rows, s.K, count, 1.0f, scores + column, blocks.stride, blocks.v(b, h, j), blocks.k_stride(), column == 0 ? 0.0f : 1.0f, y, blocks.q_stride());
+    });
     for (int64_t r = 0; r < rows; ++r) scale_row(y + r * blocks.q_stride(), s.K, inverse[r]);
   });
 }

@@ -1,23 +1,28 @@
-// Promises AT-1 to AT-4 of native-cuda/kernels/attention.h and the bias table of relative_bias.h.
+// Promises AT-1 to AT-7 of native-cuda/kernels/attention.h and the bias table of relative_bias.h.
 import assert from "node:assert/strict";
 import { firstDifference, noise, rounded, run, single, worst, type Operand, type Settings } from "./device.ts";
 
-interface Shape { B: number; Nq: number; Nk: number; H: number; KV: number; K: number; causal?: boolean; mask?: Uint8Array; grid?: [number, number] }
-interface Problem { shape: Shape; q: Operand; k: Operand; v: Operand; dy: Operand; mask?: Operand; table?: Operand; scalars: number[] }
+interface Shape { B: number; Nq: number; Nk: number; H: number; KV: number; K: number; causal?: boolean; mask?: Uint8Array; grid?: [number, number];
+  window?: number; group?: number; roll?: boolean; boundaries?: number[]; p?: number; queryLengths?: number[]; firstHead?: number }
+interface Problem { shape: Shape; q: Operand; k: Operand; v: Operand; dy: Operand; mask?: Operand; table?: Operand; extra: (Operand | undefined)[]; scalars: number[] }
 
 function problem(shape: Shape): Problem {
-  const { B, Nq, Nk, H, KV, K, grid } = shape;
+  const { B, Nq, Nk, H, KV, K, grid, window = 0, group = 0, roll = false, boundaries, p = 0, queryLengths, firstHead = 0 } = shape;
+  const integers = (values?: number[]) => values && { shape: [values.length], data: Int32Array.from(values) };
+  const more = Boolean(window || group || boundaries || p);
+  const samples = Array.from({ length: boundaries ? boundaries.length - 1 : B }, (_, i) => 40 + 3 * i);
   return {
     shape, q: noise([B, Nq, H * K], 1, 2), k: noise([B, Nk, KV * K], 2, 2), v: noise([B, Nk, KV * K], 3), dy: noise([B, Nq, H * K], 4),
     mask: shape.mask && { shape: [B, Nk], data: shape.mask },
     table: grid && noise([(2 * grid[0] - 1) * (2 * grid[1] - 1) + 3, H], 5),
-    scalars: [H, KV, shape.causal ? 1 : 0, grid?.[0] ?? 0, grid?.[1] ?? 0, 1 / Math.sqrt(K)],
+    extra: more ? [integers(boundaries), integers(p ? samples : undefined), integers(queryLengths)] : [],
+    scalars: [H, KV, shape.causal ? 1 : 0, grid?.[0] ?? 0, grid?.[1] ?? 0, 1 / Math.sqrt(K), ...(more ? [window, group, roll ? 1 : 0, p, 11, 5, 2, 77, firstHead] : [])],
   };
 }
 
 async function forward(p: Problem, as: (o: Operand) => Operand, settings?: Settings) {
   const { B, Nq, H, K } = p.shape;
-  const [y, lse] = await run("attention_forward", [as(p.q), as(p.k), as(p.v), p.mask, p.table && as(p.table), { out: [B, Nq, H * K] }, { out: [B, H, Nq] }], p.scalars, settings);
+  const [y, lse] = await run("attention_forward", [as(p.q), as(p.k), as(p.v), p.mask, p.table && as(p.table), { out: [B, Nq, H * K] }, { out: [B, H, Nq] }, ...p.extra], p.scalars, settings);
   return { y, lse };
 }
 
@@ -27,7 +32,7 @@ async function backward(p: Problem, as: (o: Operand) => Operand, settings?: Sett
   const { y, lse } = await forward(p, as, settings);
   const [dq, dk, dv, dtable] = await run("attention_backward", [as(p.dy), as(p.q), as(p.k), as(p.v), p.mask, p.table && as(p.table),
     { shape: [B, Nq, H * K], data: y }, { shape: [B, H, Nq], data: lse }, { out: [B, Nq, H * K] }, { out: [B, Nk, KV * K] }, { out: [B, Nk, KV * K] },
-    p.table && { out: p.table.shape }], p.scalars, settings);
+    p.table && { out: p.table.shape }, ...p.extra], p.scalars, settings);
   return { y, lse, dq, dk, dv, ...(dtable ? { dtable } : {}) } as Record<string, Float32Array | Float64Array>;
 }
 
@@ -50,6 +55,34 @@ const problems: Record<string, Shape> = {
   "relative bias on a square grid": { B: 2, Nq: 197, Nk: 197, H: 3, KV: 3, K: 32, grid: [14, 14] },
   "relative bias on an oblong grid, padded": { B: 2, Nq: 16, Nk: 16, H: 2, KV: 2, K: 5, grid: [3, 5], mask: holes(2, 16) },
   "one query, one key": { B: 1, Nq: 1, Nk: 1, H: 1, KV: 1, K: 1 },
+  "a window": { B: 2, Nq: 300, Nk: 300, H: 2, KV: 2, K: 8, causal: true, window: 37 },
+  "a window of one key": { B: 1, Nq: 19, Nk: 19, H: 2, KV: 1, K: 4, causal: true, window: 1 },
+  "a window behind a prefix, padded": { B: 3, Nq: 9, Nk: 70, H: 2, KV: 1, K: 16, causal: true, window: 20, mask: holes(3, 70) },
+  "a window on a long page": { B: 1, Nq: 2500, Nk: 2500, H: 2, KV: 1, K: 8, causal: true, window: 200 },
+  "sequences, one of them empty": { B: 1, Nq: 210, Nk: 210, H: 2, KV: 1, K: 8, boundaries: [0, 1, 38, 38, 205, 210] },
+  "causal sequences": { B: 1, Nq: 210, Nk: 210, H: 4, KV: 2, K: 8, causal: true, boundaries: [0, 1, 38, 205, 210] },
+  "windowed sequences with hidden keys": { B: 1, Nq: 210, Nk: 210, H: 2, KV: 2, K: 8, causal: true, window: 12, boundaries: [0, 70, 71, 210], mask: holes(1, 210) },
+  "groups, split": { B: 2, Nq: 96, Nk: 96, H: 4, KV: 2, K: 8, group: 24 },
+  "groups, split, causal": { B: 1, Nq: 640, Nk: 640, H: 4, KV: 4, K: 8, group: 320, causal: true },
+  "groups, split, padded": { B: 3, Nq: 40, Nk: 40, H: 2, KV: 1, K: 8, group: 8, mask: holes(3, 40) },
+  "groups, roll": { B: 2, Nq: 96, Nk: 96, H: 4, KV: 2, K: 8, group: 24, roll: true },
+  "groups, roll, causal": { B: 1, Nq: 640, Nk: 640, H: 4, KV: 1, K: 8, group: 320, roll: true, causal: true },
+  "groups, roll, padded, causal": { B: 3, Nq: 40, Nk: 40, H: 2, KV: 1, K: 8, group: 8, roll: true, causal: true, mask: holes(3, 40) },
+  "one group of all, split": { B: 1, Nq: 30, Nk: 30, H: 2, KV: 2, K: 4, group: 30 },
+  "one group of all, roll": { B: 1, Nq: 30, Nk: 30, H: 2, KV: 2, K: 4, group: 30, roll: true, causal: true },
+  "groups of two": { B: 1, Nq: 6, Nk: 6, H: 2, KV: 2, K: 3, group: 2, roll: true },
+  "dropout": { B: 2, Nq: 37, Nk: 37, H: 3, KV: 3, K: 32, p: 0.3 },
+  "dropout, causal behind a prefix, grouped, padded": { B: 3, Nq: 21, Nk: 40, H: 4, KV: 2, K: 16, causal: true, mask: holes(3, 40), p: 0.5 },
+  "dropout with lengths of queries, from the third head on": { B: 2, Nq: 7, Nk: 9, H: 2, KV: 2, K: 4, p: 0.4, queryLengths: [5, 0], firstHead: 2 },
+  "dropout in sequences": { B: 1, Nq: 90, Nk: 90, H: 2, KV: 2, K: 8, boundaries: [0, 33, 33, 90], p: 0.25 },
+  "dropout in groups, roll": { B: 2, Nq: 48, Nk: 48, H: 4, KV: 2, K: 8, group: 16, roll: true, causal: true, p: 0.2 },
+  "dropout with a relative bias": { B: 2, Nq: 16, Nk: 16, H: 2, KV: 2, K: 5, grid: [3, 5], p: 0.3 },
+  "dropout of a long row": { B: 1, Nq: 3, Nk: 5003, H: 2, KV: 2, K: 4, p: 0.1 },
+  "no keys": { B: 2, Nq: 3, Nk: 0, H: 2, KV: 2, K: 4, p: 0.1 },
+  "no queries": { B: 2, Nq: 0, Nk: 5, H: 2, KV: 2, K: 4, p: 0.1 },
+  "no batch": { B: 0, Nq: 4, Nk: 4, H: 2, KV: 2, K: 4, group: 2 },
+  "no tokens in groups": { B: 1, Nq: 0, Nk: 0, H: 2, KV: 2, K: 4, group: 4, roll: true },
+  "empty sequences only": { B: 1, Nq: 0, Nk: 0, H: 2, KV: 2, K: 4, boundaries: [0, 0, 0] },
   "a long page": { B: 1, Nq: 300, Nk: 3001, H: 2, KV: 1, K: 16, mask: Uint8Array.from({ length: 3001 }, (_, j) => (j % 11 === 0 ? 0 : 1)) },
 };
 
@@ -74,25 +107,40 @@ describe("attention", () => {
     });
   }
 
-  it("matches central differences of f64 in every operand", async () => {
-    const p = problem({ B: 2, Nq: 5, Nk: 5, H: 2, KV: 1, K: 3, grid: [2, 2], causal: true, mask: Uint8Array.of(1, 1, 0, 1, 1, 0, 1, 1, 1, 0) });
-    const gradients = await backward(p, rounded);
-    const loss = async () => Array.from((await forward(p, (o) => o)).y).reduce((sum, y, i) => sum + y * p.dy.data[i], 0);
-    for (const name of ["q", "k", "v", "dy", "table"] as const) p[name] = rounded(p[name]!);
-    for (const [operand, gradient] of [["q", "dq"], ["k", "dk"], ["v", "dv"], ["table", "dtable"]] as const) {
-      const data = p[operand]!.data, expected = new Float64Array(data.length);
-      for (let i = 0; i < data.length; i++) {
-        const kept = data[i], step = 1e-5;
-        data[i] = kept + step;
-        const above = await loss();
-        data[i] = kept - step;
-        expected[i] = (above - await loss()) / (2 * step);
-        data[i] = kept;
+  const small = { B: 2, Nq: 6, Nk: 6, H: 2, KV: 1, K: 3 }, mask = Uint8Array.of(1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 0);
+  const differentiated: Record<string, Shape> = {
+    "bias, causal, padded": { ...small, Nq: 5, Nk: 5, grid: [2, 2], causal: true, mask: Uint8Array.of(1, 1, 0, 1, 1, 0, 1, 1, 1, 0) },
+    "cross": { ...small, Nq: 3, Nk: 5 },
+    "window": { ...small, causal: true, window: 3, mask },
+    "sequences": { ...small, B: 1, Nq: 6, Nk: 6, boundaries: [0, 4, 4, 6], causal: true },
+    "split": { ...small, group: 2, mask }, "split, causal": { ...small, group: 2, causal: true },
+    "roll": { ...small, group: 2, roll: true }, "roll, causal": { ...small, group: 2, roll: true, causal: true, mask },
+    "dropout": { ...small, p: 0.4, mask }, "dropout in sequences": { ...small, B: 1, boundaries: [0, 4, 6], p: 0.4 },
+  };
+  for (const [name, shape] of Object.entries(differentiated)) {
+    it(`matches central differences of f64 in every operand: ${name}`, async () => {
+      const p = problem(shape);
+      const gradients = await backward(p, rounded);
+      const loss = async () => Array.from((await forward(p, (o) => o)).y).reduce((sum, y, i) => sum + y * p.dy.data[i], 0);
+      for (const name of ["q", "k", "v", "dy"] as const) p[name] = rounded(p[name]);
+      if (p.table) p.table = rounded(p.table);
+      for (const [operand, gradient] of [["q", "dq"], ["k", "dk"], ["v", "dv"], ["table", "dtable"]] as const) {
+        const data = p[operand]?.data;
+        if (!data) continue;
+        const expected = new Float64Array(data.length);
+        for (let i = 0; i < data.length; i++) {
+          const kept = data[i], step = 1e-5;
+          data[i] = kept + step;
+          const above = await loss();
+          data[i] = kept - step;
+          expected[i] = (above - await loss()) / (2 * step);
+          data[i] = kept;
+        }
+        const { error, text } = worst(gradients[gradient], expected);
+        assert.ok(error < 1e-8, `${gradient}: ${text}`);
       }
-      const { error, text } = worst(gradients[gradient], expected);
-      assert.ok(error < 1e-8, `${gradient}: ${text}`);
-    }
-  });
+    });
+  }
 
   it("AT-1, AT-2: the first of three causal queries on two keys sees none: y = 0, lse = -infinity", async () => {
     const ones = (n: number) => ({ shape: [1, n, 1], data: new Float32Array(n).fill(1) });
@@ -128,5 +176,40 @@ describe("attention", () => {
     const q = single(noise([1, 4, 6], 1)), k = single(noise([1, 4, 5], 2));
     await assert.rejects(run("attention_forward", [q, k, k, undefined, undefined, { out: [1, 4, 6] }, { out: [1, 2, 4] }], [2, 2, 0, 0, 0, 1]),
       { code: "ERR_DEVICE", message: /attention_forward: k expected f32 \(1, 4, 6\), got f32 \(1, 4, 5\)/ });
+  });
+
+  it("AT-7: dropout keeps what the rule of dropout says about element (head * Nq + i) * Nk + j", async () => {
+    // With q = 0 every weight is 1 / N; a one-hot v then shows which were kept, as keep / (N (1 - p)).
+    const [B, N, H, p] = [2, 7, 2, 0.35], scalars = [H, H, 0, 0, 0, 1, 0, 0, 0, p, 11, 5, 2, 77, 0], samples = Int32Array.of(3, 8);
+    const zero = { shape: [B, N, H * N], data: new Float64Array(B * N * H * N) };
+    const eye = { shape: [B, N, H * N], data: Float64Array.from({ length: B * N * H * N }, (_, at) => (at % N === Math.floor(at / (H * N)) % N ? 1 : 0)) };
+    const [y] = await run("attention_forward", [zero, zero, eye, undefined, undefined, { out: zero.shape }, { out: [B, H, N] }, undefined, { shape: [B], data: samples }, undefined], scalars);
+    const ones = { shape: [B, H, N, N], data: new Float64Array(B * H * N * N).fill(1) };
+    const [kept] = await run("dropout", [ones, { shape: [B], data: samples }, { out: ones.shape }], [p, 11, 5, 2, 77]);
+    const expected = new Float64Array(y.length);
+    for (let b = 0; b < B; b++) for (let i = 0; i < N; i++) for (let h = 0; h < H; h++) for (let j = 0; j < N; j++)
+      expected[((b * N + i) * H + h) * N + j] = kept[((b * H + h) * N + i) * N + j] / N;
+    const { error, text } = worst(y, expected);
+    assert.ok(error < 1e-12, text);
+    assert.ok(kept.some((x) => x === 0) && kept.some((x) => x > 0));
+  });
+
+  it("refuses rules that do not go together and boundaries out of order, naming them", async () => {
+    const x = single(noise([1, 6, 8], 1)), i32 = (...values: number[]) => ({ shape: [values.length], data: Int32Array.from(values) });
+    const refuses = (message: RegExp, rules: number[], extra: (Operand | undefined)[], causal = 0) => assert.rejects(
+      run("attention_forward", [x, x, x, undefined, undefined, { out: [1, 6, 8] }, { out: [1, 2, 6] }, ...extra], [2, 2, causal, 0, 0, 1, ...rules]), { code: "ERR_DEVICE", message });
+    const rules = ({ window = 0, group = 0, p = 0 }) => [window, group, 0, p, 0, 0, 0, 0, 0], none = [undefined, undefined, undefined];
+    await refuses(/a window needs causal/, rules({ window: 2 }), none);
+    await refuses(/groups need an even groupSize.* got groupSize 4/, rules({ group: 4 }), none);
+    await refuses(/groupSize 3/, rules({ group: 3 }), none);
+    await refuses(/dropout needs sampleIds/, rules({ p: 0.1 }), none);
+    await refuses(/sampleIds expected i32 \(1\), got i32 \(2\)/, rules({ p: 0.1 }), [undefined, i32(1, 2), undefined]);
+    await refuses(/queryLengths\[0\] expected at most the 6 queries, got 7/, rules({ p: 0.1 }), [undefined, i32(1), i32(7)]);
+    await refuses(/boundaries\[2\] is 2; they start at 0, never fall and end at the 6 tokens/, rules({}), [i32(0, 3, 2, 6), undefined, undefined]);
+    await refuses(/boundaries\[0\] is 1/, rules({}), [i32(1, 6), undefined, undefined]);
+    await refuses(/boundaries\[1\] is 5/, rules({}), [i32(0, 5), undefined, undefined]);
+    await refuses(/boundaries and groups exclude each other/, rules({ group: 2 }), [i32(0, 6), undefined, undefined]);
+    await refuses(/expected 7 or 10 operands, got 8/, rules({}), [undefined]);
+    await refuses(/expected 15 scalars with 10 operands, got 6/, [], none);
   });
 });
