@@ -1,7 +1,7 @@
 /** The verbs of the command line as functions: what `octavo check|train|ablate|ask|evaluate|plugins` call, and programs too. */
 import { join } from "node:path";
 import {
-  answer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
+  answer, checkFile, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
   type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
@@ -28,14 +28,16 @@ export interface RecipeChoice {
 }
 
 /** A recipe file with its overrides. Throws RecipeError. */
-export function readRecipe(path: string, { set = [], seed }: RecipeChoice = {}): Recipe {
-  return loadRecipe(path, seed === undefined ? set : [...set, `seed=${seed}`]);
+export function readRecipe(path: string, choice: RecipeChoice = {}): Recipe {
+  return loadRecipe(path, overridesOf(choice));
 }
 
-/** Everything that can be wrong with a recipe, found without allocating a tensor. Throws RecipeError. */
+/** Everything that can be wrong with a recipe, of form and of meaning, found at once and without allocating a tensor. Throws RecipeError. */
 export async function check(path: string, choice: RecipeChoice = {}): Promise<CheckResult> {
-  return checkRecipe(readRecipe(path, choice), await catalogue());
+  return checkFile(path, await catalogue(), overridesOf(choice));
 }
+
+const overridesOf = ({ set = [], seed }: RecipeChoice): string[] => (seed === undefined ? [...set] : [...set, `seed=${seed}`]);
 
 export interface RunPlace {
   /** One process, the reference; `stages` of the recipe are ignored. */
@@ -60,9 +62,9 @@ export interface TrainChoice extends RecipeChoice, RunPlace {
 
 /** Trains a recipe in a run folder of its own. Throws RecipeError before anything starts, ERR_RUN when a part fails. */
 export async function train(path: string, choice: TrainChoice = {}): ReturnType<typeof trainRecipe> {
-  const recipe = readRecipe(path, choice);
   const registry = await catalogue();
-  await checkRecipe(recipe, registry); // a wrong recipe leaves no run folder behind
+  const { recipe } = await checkFile(path, registry, overridesOf(choice));
+  if (choice.resume !== undefined) findCheckpoint(choice.resume); // what is wrong so far leaves no run folder behind
   const runFolder = createRunFolder(choice.runs ?? "runs", recipe.name, new Date()).path;
   return trainIn(recipe, registry, runFolder, choice);
 }

@@ -27,6 +27,10 @@ export interface LlamaLayerInput {
   /** u8 (B, Nk) over all keys, those in the cache first. */
   keyMask?: Tensor;
   causal: boolean;
+  /** Sliding window, with `causal`: Mistral's. */
+  window?: number;
+  /** S2-Attn, training only: N is a multiple of the group size. */
+  groups?: ops.AttentionGroups;
   /** Extended by this call; x holds only the tokens that are not in it yet. */
   cache?: KeyValueCache;
 }
@@ -50,7 +54,7 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
 
   return {
     parameters: () => collect({ self_attn, mlp: feedForward, input_layernorm, post_attention_layernorm }),
-    forward(x, { positions, invFreq, keyMask, causal, cache }) {
+    forward(x, { positions, invFreq, keyMask, causal, window, groups, cache }) {
       const h = input_layernorm.forward(x);
       const q = ops.rope(q_proj.forward(h), positions, invFreq, { heads });
       let k = ops.rope(k_proj.forward(h), positions, invFreq, { heads: kvHeads });
@@ -59,7 +63,7 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
         k = cache.k = extend(cache.k, k);
         v = cache.v = extend(cache.v, v);
       }
-      x = ops.add(x, o_proj.forward(ops.attention({ q, k, v, keyMask, heads, kvHeads, causal })));
+      x = ops.add(x, o_proj.forward(ops.attention({ q, k, v, keyMask, heads, kvHeads, causal, window, groups })));
       return ops.add(x, feedForward.forward(post_attention_layernorm.forward(x)));
     },
   };

@@ -1,13 +1,14 @@
 import { ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
 import { type Tensor, allocate, kernel } from "../tensor/index.ts";
+import { type AttentionRules, attentionRules } from "./attention-rules.ts";
 import { like, needDtype, needFloat, needShape } from "./check.ts";
 
 const attentionForward = kernel("attention_forward");
 const attentionBackward = kernel("attention_backward");
 const ropeKernel = kernel("rope");
 
-export interface AttentionInput {
+export interface AttentionInput extends AttentionRules {
   /** (B, Nq, H*K) */
   q: Tensor;
   /** (B, Nk, KV*K) */
@@ -30,6 +31,7 @@ export interface AttentionInput {
 
 /**
  * softmax(q kᵀ scale + bias, masked) v per head, without ever storing the (Nq, Nk) scores -> (B, Nq, H*K).
+ * A key is seen if every rule given lets it be seen. Throws ShapeError; boundaries out of order are an ERR_DEVICE of the kernel.
  * Sources: Vaswani et al. 2017; Ainslie et al. 2023 (grouped queries); Bao et al. 2021 (bias table).
  */
 export const attention = (input: AttentionInput): Tensor =>
@@ -40,16 +42,18 @@ const attentionOp = defineOp({
   operands: ["q", "k", "v", "biasTable"],
   forward(q: Tensor, k: Tensor, v: Tensor, biasTable: Tensor | undefined, input: AttentionInput) {
     const { keyMask, heads } = input;
-    const scalars = checkAttention(input);
+    const plain = checkAttention(input);
+    const rules = attentionRules(input, { batch: q.shape[0], queries: q.shape[1], keys: k.shape[1], heads, causal: input.causal ?? false, biasTable: biasTable !== undefined, shape: q.shape });
+    const scalars = [...plain, ...rules.scalars], extra = rules.operands;
     const y = like(q);
     const lse = allocate([q.shape[0], heads, q.shape[1]], q.dtype);
-    attentionForward([q, k, v, keyMask, biasTable, y, lse], scalars);
-    return { output: y, saves: { q, k, v, keyMask, biasTable, y, lse, scalars } };
+    attentionForward([q, k, v, keyMask, biasTable, y, lse, ...extra], scalars);
+    return { output: y, saves: { q, k, v, keyMask, biasTable, y, lse, scalars, extra } };
   },
   gradients: {
-    "q, k, v, biasTable": (dy, { q, k, v, keyMask, biasTable, y, lse, scalars }) => {
+    "q, k, v, biasTable": (dy, { q, k, v, keyMask, biasTable, y, lse, scalars, extra }) => {
       const dq = like(q), dk = like(k), dv = like(v), dbias = biasTable && like(biasTable);
-      attentionBackward([dy, q, k, v, keyMask, biasTable, y, lse, dq, dk, dv, dbias], scalars);
+      attentionBackward([dy, q, k, v, keyMask, biasTable, y, lse, dq, dk, dv, dbias, ...extra], scalars);
       return [dq, dk, dv, dbias];
     },
   },

@@ -1,6 +1,7 @@
 export { gelu, quickGelu, silu, relu, tanh, sigmoid, sin, cos, swiglu } from "./activation.ts";
 export { add, sub, mul, div, scale, cast, sumTo, expandTo } from "./arithmetic.ts";
 export { type AttentionInput, attention, rope } from "./attention.ts";
+export type { AttentionDropout, AttentionGroups, AttentionRules } from "./attention-rules.ts";
 export { type DropoutOptions, dropout } from "./dropout.ts";
 export { gatherRows, maskRows, patchify } from "./gather.ts";
 export { type MatmulOptions, linear, matmul } from "./linear.ts";

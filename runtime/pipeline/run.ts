@@ -27,6 +27,13 @@ export interface PipelineOptions {
 
 type StageRef = RefOf<typeof stage>;
 
+/** Longest that a stage may take to read its data and build its components, or to write a checkpoint. */
+const startUpMs = 3600_000;
+
+/** A step may take this many times the slowest so far, and never less than `leastStepMs`: a worker that stands still is not waited for forever. */
+const stepPatience = 50;
+const leastStepMs = 600_000;
+
 /**
  * Starts one process per stage and returns what drives them, step by step. The driver holds no tensors: it gathers the norm
  * and the losses, and tells the stages when to step.
@@ -37,7 +44,7 @@ type StageRef = RefOf<typeof stage>;
 export async function startPipeline(checked: CheckResult, o: PipelineOptions): Promise<StepRunner> {
   const folder = createSocketFolder();
   const transport = createZeromqTransport({ node: "driver", folder: folder.path });
-  const system = createActorSystem({ node: "driver", transport, callTimeoutMs: 24 * 3600_000 });
+  const system = createActorSystem({ node: "driver", transport, callTimeoutMs: startUpMs });
   const watch = new FailureWatch(checked);
   const close = async (): Promise<void> => {
     watch.closing();
@@ -79,13 +86,16 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
   const loaderIndex = plan.stages.findIndex((stage) => stage.components.includes(checked.loader));
-  return new PipelineRunner(checked, c, { ask, loader: refs[loaderIndex], lanes, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: built.flatMap(({ warnings }) => warnings) });
+  const header: Crew["header"] = (step, timeoutMs) =>
+    refs[loaderIndex].header.call({ step }, { timeoutMs }).catch((error: unknown) => { throw c.watch.blame(names[loaderIndex], error); });
+  return new PipelineRunner(checked, c, { ask, header, lanes, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: built.flatMap(({ warnings }) => warnings) });
 }
 
 interface Crew {
   /** Asks every stage, in the order of the plan; a failure names the stage. */
   ask<T>(work: (ref: StageRef) => Promise<T>): Promise<T[]>;
-  loader: StageRef;
+  /** Asks the loader's stage for what all must know before a step. */
+  header(step: number, timeoutMs: number): Promise<StepHeader>;
   lanes: Map<string, LaneName>;
   parameters: number;
   warnings: string[];
@@ -98,6 +108,7 @@ class PipelineRunner implements StepRunner {
   readonly links;
   readonly #optimizer: OptimizerComponent;
   #next: { step: number; header: Promise<StepHeader> } | undefined;
+  #slowestMs = 0;
 
   constructor(private readonly checked: CheckResult, private readonly c: Connection, private readonly crew: Crew) {
     this.parameters = crew.parameters;
@@ -118,12 +129,14 @@ class PipelineRunner implements StepRunner {
 
   async #step(step: number): ReturnType<StepRunner["step"]> {
     const { recipe } = this.checked;
-    const header = await (this.#next?.step === step ? this.#next.header : this.crew.loader.header.call({ step }));
-    const running = this.crew.ask((ref) => ref.step.call({ header }));
+    const begun = performance.now();
+    const timeoutMs = Math.max(leastStepMs, stepPatience * this.#slowestMs);
+    const header = await (this.#next?.step === step ? this.#next.header : this.crew.header(step, timeoutMs));
+    const running = this.crew.ask((ref) => ref.step.call({ header }, { timeoutMs }));
     // Asked for now, answered by the loader after its share of this step: the next batch is read while this one trains.
     this.#next = undefined;
     if (step + 1 < recipe.train.steps) {
-      const next = this.crew.loader.header.call({ step: step + 1 });
+      const next = this.crew.header(step + 1, timeoutMs);
       next.catch(() => undefined); // the step that needs it reports it
       this.#next = { step: step + 1, header: next };
     }
@@ -131,7 +144,8 @@ class PipelineRunner implements StepRunner {
     const norm = globalNorm(reports.flatMap((report) => report.squares));
     const gradScale = recipe.train.clip > 0 ? clipScale(norm, recipe.train.clip) : 1;
     const learningRate = this.#optimizer.learningRate(step, recipe.train.steps);
-    await this.crew.ask((ref) => ref.apply.call({ step, learningRate, gradScale }));
+    await this.crew.ask((ref) => ref.apply.call({ step, learningRate, gradScale }, { timeoutMs }));
+    this.#slowestMs = Math.max(this.#slowestMs, performance.now() - begun);
     return { ...combineScalars(this.#inGraphOrder(reports)), norm, learningRate, pages: header.microbatches.reduce((sum, { keys }) => sum + keys.length, 0), keys: header.microbatches.flatMap(({ keys }) => keys) };
   }
 

@@ -69,7 +69,7 @@ class Training {
   constructor(private readonly checked: CheckResult, private readonly o: TrainOptions) {
     this.#folder = openRunFolder(o.runFolder);
     const host = createHost(o.registry, { folder: checked.recipe.folder, seed: checked.recipe.seed, runFolder: o.runFolder });
-    this.#trackers = checked.trackers.map(({ plugin, options }) => plugin.create(options, host) as Tracker);
+    this.#trackers = withJsonLines(checked, o.registry).map(({ plugin, options }) => plugin.create(options, host) as Tracker);
     if (o.resume !== undefined) {
       const path = findCheckpoint(o.resume);
       this.#resumed = { path, manifest: readManifest(path) };
@@ -179,4 +179,11 @@ class Training {
     this.o.onEvent?.(event);
     for (const tracker of this.#trackers) tracker.event(event);
   }
+}
+
+/** Every run keeps its events as JSON lines, whether or not the recipe asks for it. */
+function withJsonLines({ trackers }: CheckResult, registry: Registry): CheckResult["trackers"] {
+  const always = registry.plugins("tracker").find(({ name }) => name === "json-lines");
+  if (!always || trackers.some(({ plugin }) => plugin.name === "json-lines")) return trackers;
+  return [...trackers, { use: always.id, plugin: always, options: always.options.parse({}) }];
 }
