@@ -61,14 +61,15 @@ describe("golden numbers", () => {
     assert.equal(nn.countParameters(parameters), 4656);
     await withModel(parameters, "", async () => {
       const tokens = [1, 5, 7, 2, 9, 11, 3, 4];
-      const logits = (causal: boolean) => scope.enter(() => {
+      const logits = (causal: boolean, groups?: ops.AttentionGroups) => scope.enter(() => {
         const invFreq = fromArray(nn.ropeFrequencies64({ headDim: 4, theta: 1e4 }), [2]), positions = ids(tokens.map((_, i) => i), [1, 8]);
         let x = embed_tokens.forward(ids(tokens, [1, 8]));
-        for (const layer of layers) x = layer.forward(x, { positions, invFreq, causal });
+        for (const layer of layers) x = layer.forward(x, { positions, invFreq, causal, groups });
         return lm_head.forward(norm.forward(x));
       });
       await assertSums(logits(true), { sum: -0.0652154189, abs: 72.8180882487, first: 0.2193065701 });
       await assertSums(logits(false), { sum: 13.0101653156, abs: 84.5694352091, first: 0.0144161748 });
+      await assertSums(logits(false, { size: 4 }), { sum: 8.2486902844, abs: 74.8150133342 }); // S2-Attn, split
       const loss = scope.enter(() => ops.crossEntropy(logits(true), ids([...tokens.slice(1), -100], [1, 8]), { weight: 1 / 7 }));
       await assertSums(loss, { sum: 3.1189071069 });
     });

@@ -59,6 +59,18 @@ const cases: Case[] = [
     inputs: () => [r(1, 7, 4), r(1, 7, 4), r(1, 7, 4), r(18, 2)],
     f: (q, k, v, biasTable) => ops.attention({ q, k, v, biasTable, grid: [2, 3], heads: 2, scale: 0.3 }),
   },
+  { name: "attention, cross", inputs: () => [r(2, 5, 4), r(2, 3, 4), r(2, 3, 4)], f: (q, k, v) => ops.attention({ q, k, v, heads: 2 }) },
+  { name: "attention in a window", inputs: () => [r(1, 3, 4), r(1, 6, 4), r(1, 6, 4)], f: (q, k, v) => ops.attention({ q, k, v, heads: 2, causal: true, window: 3 }) },
+  { name: "attention in sequences", inputs: () => [r(1, 6, 4), r(1, 6, 2), r(1, 6, 2)], f: (q, k, v) => ops.attention({ q, k, v, heads: 2, kvHeads: 1, causal: true, boundaries: [0, 2, 2, 6] }) },
+  ...(["split", "roll"] as const).flatMap((wrap) => [false, true].map((causal) => ({
+    name: `attention in groups, ${wrap}${causal ? ", causal" : ""}`, inputs: () => [r(1, 8, 4), r(1, 8, 2), r(1, 8, 2)],
+    f: (q: Tensor, k: Tensor, v: Tensor) => ops.attention({ q, k, v, heads: 2, kvHeads: 1, causal, groups: { size: 4, wrap } }),
+  }))),
+  {
+    name: "attention with dropout, padded",
+    inputs: () => [r(2, 4, 4), r(2, 4, 4), r(2, 4, 4), flags([1, 1, 1, 0, 1, 1, 1, 1], [2, 4])],
+    f: (q, k, v, keyMask) => ops.attention({ q, k, v, keyMask, heads: 2, dropout: { p: 0.4, sampleIds: [7, 9], seed: 1, step: 2, site: 3 } }),
+  },
   { name: "rope", inputs: () => [r(2, 3, 8), ids([0, 1, 2, 5, 6, 7], [2, 3]), fromArray(new Float64Array([1, 0.1]), [2])], f: (x, p, w) => ops.rope(x, p, w, { heads: 2 }) },
   { name: "reshape", inputs: () => [r(2, 6)], f: (x) => ops.reshape(x, [3, -1]) },
   { name: "slice", inputs: () => [r(2, 5, 2)], f: (x) => ops.slice(x, 1, 1, 3) },
