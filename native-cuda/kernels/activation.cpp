@@ -27,6 +27,10 @@ OCTAVO_INLINE float sigmoid_slope(float y) { return y * (1.0f - y); }
 // sin and cos serve small tensors (Fourier features); libm's are accurate at every magnitude.
 OCTAVO_INLINE float sin_slope(float v) { return std::cos(v); }
 OCTAVO_INLINE float cos_slope(float v) { return -std::sin(v); }
+OCTAVO_INLINE float exp_slope(float y) { return y; }
+OCTAVO_INLINE float log_slope(float v) { return 1.0f / v; }
+OCTAVO_INLINE float sqrt_slope(float y) { return 0.5f / y; }
+OCTAVO_INLINE float abs_slope(float v) { return v > 0.0f ? 1.0f : v < 0.0f ? -1.0f : 0.0f; }
 }  // namespace
 
 #define VALUE_gelu gelu
@@ -37,6 +41,10 @@ OCTAVO_INLINE float cos_slope(float v) { return -std::sin(v); }
 #define VALUE_sigmoid sigmoid_f32
 #define VALUE_sin std::sin
 #define VALUE_cos std::cos
+#define VALUE_exp exp_f32
+#define VALUE_log std::log
+#define VALUE_sqrt std::sqrt
+#define VALUE_abs std::fabs
 #define SAVED_gelu "x"
 #define SAVED_quick_gelu "x"
 #define SAVED_silu "x"
@@ -45,6 +53,10 @@ OCTAVO_INLINE float cos_slope(float v) { return -std::sin(v); }
 #define SAVED_sigmoid "y"
 #define SAVED_sin "x"
 #define SAVED_cos "x"
+#define SAVED_exp "y"
+#define SAVED_log "x"
+#define SAVED_sqrt "y"
+#define SAVED_abs "x"
 
 #define DEFINE(name)                                                                                                     \
   OCTAVO_CLONES static void name##_forward_tile(const float* x, float* y, int64_t n) {                                   \

@@ -30,6 +30,14 @@ template <class T> struct Functions {
   static T sin_slope(T v) { return std::cos(v); }
   static T cos(T v) { return std::cos(v); }
   static T cos_slope(T v) { return -std::sin(v); }
+  static T exp(T v) { return std::exp(v); }
+  static T exp_slope(T y) { return y; }
+  static T log(T v) { return std::log(v); }
+  static T log_slope(T v) { return 1 / v; }
+  static T sqrt(T v) { return std::sqrt(v); }
+  static T sqrt_slope(T y) { return 1 / (2 * y); }
+  static T abs(T v) { return std::abs(v); }
+  static T abs_slope(T v) { return (v > 0) - (v < 0); }
 };
 
 #define DEFINE(name)                                                                                    \

@@ -31,6 +31,7 @@ class Arguments {
   int64_t rows(int i) const;  // product of all dimensions but the last, also when the last is 0
   int threads() const { return call_.threads; }
   const char* kernel() const { return kernel_; }
+  std::string name(int i) const { return names_[static_cast<size_t>(i)]; }
   template <class T> T* data(int i) const { return call_.tensor[i].template as<T>(); }
 
   /// Dispatch by operand 0: f64 and reference mode run plain(T{}), f32 runs fast().

@@ -4,63 +4,10 @@
 #include <stdexcept>
 
 #include "arguments.h"
+#include "nest.h"
 #include "tiles.h"
 
 // ---- add, sub, mul, div ----
-namespace {
-/// The loop nest of a broadcast with every mergeable pair of dimensions merged. Strides in elements, 0 where repeated.
-/// The innermost strides are 0 or 1, and not both 0 unless the length is 1.
-struct Nest {
-  int rank = 0;
-  int64_t dim[kMaxRank], a[kMaxRank], b[kMaxRank];
-};
-
-/// Stride of `t` along dimension d of `full`.
-int64_t stride_in(const TensorView& t, const TensorView& full, int d) {
-  const int e = d - full.rank + t.rank;
-  if (e < 0 || t.dim[e] == 1) return 0;
-  int64_t stride = 1;
-  for (int k = e + 1; k < t.rank; ++k) stride *= t.dim[k];
-  return stride;
-}
-
-Nest nest_of(const TensorView& a, const TensorView& b, const TensorView& y) {
-  Nest nest;
-  for (int d = 0; d < y.rank; ++d) {
-    if (y.dim[d] == 1) continue;
-    const int64_t sa = stride_in(a, y, d), sb = stride_in(b, y, d);
-    const int k = nest.rank - 1;
-    if (k >= 0 && nest.a[k] == sa * y.dim[d] && nest.b[k] == sb * y.dim[d]) {
-      nest.dim[k] *= y.dim[d], nest.a[k] = sa, nest.b[k] = sb;
-    } else {
-      nest.dim[nest.rank] = y.dim[d], nest.a[nest.rank] = sa, nest.b[nest.rank] = sb, ++nest.rank;
-    }
-  }
-  if (nest.rank == 0) nest.rank = 1, nest.dim[0] = nest.a[0] = nest.b[0] = 1;
-  return nest;
-}
-
-/// run(a + i, b + i, y, n, stride a, stride b) over innermost runs, at most kLightTile long, tiled by shape alone.
-template <class F> void each_run(const TensorView& a, const TensorView& b, const TensorView& y, int threads, F run) {
-  if (y.numel == 0) return;
-  const Nest nest = nest_of(a, b, y);
-  const int inner = nest.rank - 1;
-  const int64_t length = nest.dim[inner], pieces = tile_count(length, kLightTile);
-  row_tiles<kLightTile>(y.numel / length * pieces, std::min(length, kLightTile), threads, [&](int64_t first, int64_t last) {
-    for (int64_t segment = first; segment < last; ++segment) {
-      const int64_t row = segment / pieces, begin = segment % pieces * kLightTile;
-      int64_t rest = row, at_a = begin * nest.a[inner], at_b = begin * nest.b[inner];
-      for (int d = inner - 1; d >= 0; --d) {
-        const int64_t at = rest % nest.dim[d];
-        rest /= nest.dim[d], at_a += at * nest.a[d], at_b += at * nest.b[d];
-      }
-      run(a.as<const float>() + at_a, b.as<const float>() + at_b, y.as<float>() + row * length + begin,
-          std::min(kLightTile, length - begin), nest.a[inner], nest.b[inner]);
-    }
-  });
-}
-}  // namespace
-
 #define DEFINE(name, op)                                                                                                   \
   OCTAVO_CLONES static void name##_run(const float* a, const float* b, float* y, int64_t n, int64_t sa, int64_t sb) {      \
     if (sa && sb) {                                                                                                        \
@@ -74,7 +21,10 @@ template <class F> void each_run(const TensorView& a, const TensorView& b, const
     }                                                                                                                      \
   }                                                                                                                        \
   void name(const TensorView& a, const TensorView& b, const TensorView& y, int threads) {                                  \
-    each_run(a, b, y, threads, name##_run);                                                                                \
+    const TensorView* operands[] = {&a, &b};                                                                               \
+    each_run(operands, y, threads, [&](const int64_t* at, const int64_t* step, int64_t to, int64_t n) {                    \
+      name##_run(a.as<const float>() + at[0], b.as<const float>() + at[1], y.as<float>() + to, n, step[0], step[1]);       \
+    });                                                                                                                    \
   }                                                                                                                        \
   OCTAVO_KERNEL(name) {                                                                                                    \
     const Arguments a(call, #name, {"a", "b", "y"});                                                                       \
@@ -84,16 +34,7 @@ template <class F> void each_run(const TensorView& a, const TensorView& b, const
 
 static void check_broadcast(const Arguments& a) {
   a.floating(0), a.same_dtype(1, 0), a.same_dtype(2, 0);
-  const TensorView &p = a[0], &q = a[1], &y = a[2];
-  bool fits = y.rank == std::max(p.rank, q.rank);
-  for (int d = 0; fits && d < y.rank; ++d) {
-    const int i = d - y.rank + p.rank, j = d - y.rank + q.rank;
-    const int64_t m = i < 0 ? 1 : p.dim[i], n = j < 0 ? 1 : q.dim[j];
-    fits = (m == n || m == 1 || n == 1) && y.dim[d] == (m == 1 ? n : m);
-  }
-  if (!fits)
-    throw std::invalid_argument(format("%s: y expected the broadcast shape of a %s and b %s, got %s", a.kernel(),
-                                       shape_text(p).c_str(), shape_text(q).c_str(), shape_text(y).c_str()));
+  check_broadcast_shape(a, 2);
 }
 
 DEFINE(add, +)

@@ -38,6 +38,14 @@ export const tanh = elementwise("tanh", "tanh", "output");
 export const sigmoid = elementwise("sigmoid", "sigmoid", "output");
 export const sin = elementwise("sin", "sin", "input");
 export const cos = elementwise("cos", "cos", "input");
+/** e^x. Gradient: dy * y. */
+export const exp = elementwise("exp", "exp", "output");
+/** Natural logarithm, -Infinity at 0 and NaN below. Gradient: dy / x. */
+export const log = elementwise("log", "log", "input");
+/** Square root, NaN below 0. Gradient: dy / (2 y). */
+export const sqrt = elementwise("sqrt", "sqrt", "output");
+/** |x|; the derivative at 0 is 0. */
+export const abs = elementwise("abs", "abs", "input");
 
 const swigluForward = kernel("swiglu_forward");
 const swigluBackward = kernel("swiglu_backward");

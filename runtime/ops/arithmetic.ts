@@ -129,14 +129,15 @@ function broadcast(op: string, launch: Launch, a: Tensor, b: Tensor): Tensor {
   return y;
 }
 
-function broadcastShape(op: string, a: Shape, b: Shape): number[] {
+/** The shape of which both are a part, or ShapeError about `operand`, the second of them. */
+export function broadcastShape(op: string, a: Shape, b: Shape, operand = "b"): number[] {
   const rank = Math.max(a.length, b.length);
   const shape = new Array<number>(rank);
   for (let i = 1; i <= rank; i++) {
     const left = a[a.length - i] ?? 1;
     const right = b[b.length - i] ?? 1;
     if (left !== right && left !== 1 && right !== 1) {
-      throw new ShapeError({ op, operand: "b", expected: `a shape that broadcasts with (${a.join(", ")})`, got: b,
+      throw new ShapeError({ op, operand, expected: `a shape that broadcasts with (${a.join(", ")})`, got: b,
         fix: `Dimension ${-i} is ${left} against ${right}; they must be equal or one of them 1.` });
     }
     shape[rank - i] = left === 1 ? right : left;

@@ -1,7 +1,8 @@
 import { RuntimeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type Tensor, fromArray, kernel } from "../tensor/index.ts";
+import { type Tensor, fromArray, full, kernel } from "../tensor/index.ts";
 import { split64 } from "../tensor/philox.ts";
+import { mul } from "./arithmetic.ts";
 import { like, needDtype, needFloat, needShape } from "./check.ts";
 
 const dropoutKernel = kernel("dropout");
@@ -26,14 +27,27 @@ export function dropout(x: Tensor, o: DropoutOptions): Tensor {
   return o.p === 0 ? x : dropoutOp(x, o);
 }
 
+/**
+ * x (B, ...) with whole samples dropped: one counter-based choice per (seed, step, sample, site); a kept sample is divided by
+ * 1 - p. The choice is that of dropout for the first element of the sample. x itself when p is 0.
+ * For the branch of a residual block, before it is added. Source: Huang et al. 2016.
+ */
+export function dropPath(x: Tensor, o: DropoutOptions): Tensor {
+  needFloat("dropPath", "x", x);
+  needShape("dropPath", "x", x, ["B", ...x.shape.slice(1)], "The first dimension counts samples.");
+  if (!(o.p >= 0 && o.p < 1)) throw new RuntimeError("ERR_INPUT", `dropPath: p expected in [0, 1), got ${o.p}. Use 0 to switch it off.`, { p: o.p });
+  if (o.p === 0) return x;
+  return mul(x, dropoutOp(full([x.shape[0], ...x.shape.slice(1).map(() => 1)], 1, x.dtype), o, "dropPath"));
+}
+
 const dropoutOp = defineOp({
   name: "dropout",
   operands: ["x"],
-  forward(x: Tensor, { p, sampleIds, seed, step, site }: DropoutOptions) {
-    needFloat("dropout", "x", x);
+  forward(x: Tensor, { p, sampleIds, seed, step, site }: DropoutOptions, op: string = "dropout") {
+    needFloat(op, "x", x);
     const ids = Array.isArray(sampleIds) ? fromArray(sampleIds as number[], [sampleIds.length], "i32") : (sampleIds as Tensor);
-    needDtype("dropout", "sampleIds", ids, "i32");
-    needShape("dropout", "sampleIds", ids, [x.shape[0]], "One sample number per row of the batch.");
+    needDtype(op, "sampleIds", ids, "i32");
+    needShape(op, "sampleIds", ids, [x.shape[0]], "One sample number per row of the batch.");
     const [low, high] = split64(seed);
     const scalars = [p, low, high, step, site];
     const y = like(x);

@@ -1,8 +1,10 @@
-export { gelu, quickGelu, silu, relu, tanh, sigmoid, sin, cos, swiglu } from "./activation.ts";
+export { gelu, quickGelu, silu, relu, tanh, sigmoid, sin, cos, exp, log, sqrt, abs, swiglu } from "./activation.ts";
 export { add, sub, mul, div, scale, cast, sumTo, expandTo } from "./arithmetic.ts";
 export { type AttentionInput, attention, rope } from "./attention.ts";
 export type { AttentionDropout, AttentionGroups, AttentionRules } from "./attention-rules.ts";
-export { type DropoutOptions, dropout } from "./dropout.ts";
+export { clamp, neg, pow } from "./clamp.ts";
+export { eq, ne, lt, le, gt, ge, where } from "./compare.ts";
+export { type DropoutOptions, dropPath, dropout } from "./dropout.ts";
 export { gatherRows, maskRows, patchify } from "./gather.ts";
 export { type MatmulOptions, linear, matmul } from "./linear.ts";
 export { type LossOptions, crossEntropy, binaryCrossEntropy, cosineLoss, boxL1, boxGiou } from "./loss.ts";

@@ -1,6 +1,7 @@
 /** What the tests of the number tower share: deterministic fills, closeness, and a check that nothing leaks. */
 import assert from "node:assert/strict";
-import { RuntimeError } from "../../runtime/errors.ts";
+import { gradcheck } from "../../runtime/autograd/index.ts";
+import { RuntimeError, ShapeError } from "../../runtime/errors.ts";
 import { Philox, Scope, type Shape, type Tensor, fence, fnv1a32, fromArray, memory, sizeOf } from "../../runtime/tensor/index.ts";
 
 /** A matcher for assert.throws and assert.rejects: this code, and a message like that. */
@@ -73,3 +74,25 @@ export function assertClose(got: ArrayLike<number | bigint>, expected: ArrayLike
   }
   assert.ok(expected.length === 0 || worstError <= tolerance, `${what}, element ${worst} is ${got[worst]} instead of ${expected[worst]}, off by ${worstError} (tolerance ${tolerance})`);
 }
+
+/** The tape's gradients of `f` agree with central differences in f64. `wrt` names the inputs to vary, all f64 ones by default. */
+export const hasGradient = (f: Parameters<typeof gradcheck>[0], inputs: () => Tensor[], { wrt, tolerance = 1e-7 }: { wrt?: readonly number[]; tolerance?: number } = {}): Promise<void> =>
+  withScope(async (scope) => {
+    const report = await gradcheck(f, scope.enter(inputs), { wrt });
+    assert.ok(report.elements > 0, "no element was varied");
+    assert.ok(report.maxError < tolerance, report.toString());
+  });
+
+/** The result of `work`, element by element. */
+export const gives = (work: () => Tensor, expected: ArrayLike<number>, tolerance = 1e-10): Promise<void> =>
+  withScope(async (scope) => assertClose(await scope.enter(work).read(), expected, tolerance));
+
+/** A matcher for assert.throws: a ShapeError of this op about this operand, with all its parts. */
+export const shapeError = (op: string, operand: string) => (error: unknown): true => {
+  assert.ok(error instanceof ShapeError, String(error));
+  assert.deepEqual([error.details.op, error.details.operand], [op, operand]);
+  assert.ok(error.details.expected.length > 0 && error.details.fix.length > 10, error.message);
+  return true;
+};
+
+export const f64 = (values: readonly number[], shape: Shape = [values.length]): Tensor => fromArray(Float64Array.from(values), shape);

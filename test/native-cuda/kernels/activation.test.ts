@@ -10,7 +10,14 @@ const elementwise = (name: string, saved: "x" | "y", amplitude: number) => (...s
 
 const sizes = [[0], [1], [3], [17], [2, 3, 5], [5, 14013]];
 for (const name of ["gelu", "quick_gelu", "silu", "relu", "sin", "cos"]) family(name, elementwise(name, "x", 6), sizes);
-for (const name of ["tanh", "sigmoid"]) family(name, elementwise(name, "y", 6), sizes);
+for (const name of ["tanh", "sigmoid", "exp"]) family(name, elementwise(name, "y", 6), sizes);
+for (const [name, saved] of [["log", "x"], ["sqrt", "y"], ["abs", "x"]] as const) {
+  family(name, (...shape) => {
+    const subject = elementwise(name, saved, 1)(...shape);
+    subject.inputs.x.data = subject.inputs.x.data.map((v) => v + 1.25); // from 0.25 on: away from the pole and the kink
+    return subject;
+  }, sizes);
+}
 
 describe("activations", () => {
   // x Phi(x), x s(1.702 x), x s(x) computed in f64 with erf and exp
@@ -44,6 +51,10 @@ describe("activations", () => {
     const same = async (name: string, expected: number[]) => assert.deepEqual((await values(name)).map((v) => v + 0), expected, name); // -0 + 0 = 0
     for (const name of ["gelu", "silu"]) await same(name, [0, 0, 200, Math.fround(1e30), Infinity, NaN]);
     await same("sigmoid", [0, 0, 1, 1, 1, NaN]);
+    await same("exp", [0, 0, Infinity, Infinity, Infinity, NaN]);
+    await same("abs", [Math.fround(1e30), 200, 200, Math.fround(1e30), Infinity, NaN]);
+    await same("sqrt", [NaN, NaN, Math.fround(Math.sqrt(200)), Math.fround(1e15), Infinity, NaN]);
+    await same("log", [NaN, NaN, Math.fround(Math.log(200)), Math.fround(Math.log(Math.fround(1e30))), Infinity, NaN]);
     await same("tanh", [-1, -1, 1, 1, 1, NaN]);
   });
 });
