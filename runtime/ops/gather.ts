@@ -1,9 +1,10 @@
 import { ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
 import { type Tensor, allocate, kernel } from "../tensor/index.ts";
-import { like, needDtype, needFloat, needShape } from "./check.ts";
+import { like, needAxis, needDtype, needFloat, needShape } from "./check.ts";
 
 const gatherRowsForward = kernel("gather_rows_forward"), gatherRowsBackward = kernel("gather_rows_backward");
+const indexSelectForward = kernel("index_select_forward"), indexSelectBackward = kernel("index_select_backward");
 const maskRowsForward = kernel("mask_rows_forward"), maskRowsBackward = kernel("mask_rows_backward");
 const patchifyForward = kernel("patchify_forward"), patchifyBackward = kernel("patchify_backward");
 
@@ -27,6 +28,56 @@ export const gatherRows = defineOp({
       const dx = allocate(shape, dy.dtype);
       gatherRowsBackward([dy, index, dx]);
       return dx;
+    },
+  },
+});
+
+/**
+ * Slices by number along one axis: x (.., L, ..), index i32 (N) -> (.., N, ..). The gradient adds slices in index order.
+ * An id outside of 0..L-1 is a device fault at the next read. Throws ShapeError when the index is not a vector.
+ */
+export const indexSelect = defineOp({
+  name: "indexSelect",
+  operands: ["x"],
+  forward(x: Tensor, axis: number, index: Tensor) {
+    needFloat("indexSelect", "x", x);
+    const along = needAxis("indexSelect", axis, x.rank, x.shape);
+    needDtype("indexSelect", "index", index, "i32");
+    needShape("indexSelect", "index", index, ["N"], "One id per slice; gatherRows takes an index of any shape.");
+    const y = allocate(x.shape.map((size, i) => (i === along ? index.size : size)), x.dtype);
+    indexSelectForward([x, index, y], [along]);
+    return { output: y, saves: { shape: x.shape, index, along } };
+  },
+  gradients: {
+    x(dy, { shape, index, along }) {
+      const dx = allocate(shape, dy.dtype);
+      indexSelectBackward([dy, index, dx], [along]);
+      return dx;
+    },
+  },
+});
+
+/**
+ * Rows added up by number, the counterpart of gatherRows: source (...S, C), index i32 (...S) -> y (rows, C),
+ * y[r] = the sum of the source rows whose index is r, added in order; a row that nobody names is zero.
+ * An id outside of 0..rows-1 is a device fault at the next read. Throws ShapeError when source and index do not fit.
+ */
+export const scatterAdd = defineOp({
+  name: "scatterAdd",
+  operands: ["source"],
+  forward(source: Tensor, index: Tensor, rows: number) {
+    needFloat("scatterAdd", "source", source);
+    needDtype("scatterAdd", "index", index, "i32");
+    needShape("scatterAdd", "source", source, [...index.shape, "C"], "One row per id of the index.");
+    const y = allocate([rows, source.shape[source.rank - 1]], source.dtype);
+    gatherRowsBackward([source, index, y]);
+    return { output: y, saves: { shape: source.shape, index } };
+  },
+  gradients: {
+    source(dy, { shape, index }) {
+      const dsource = allocate(shape, dy.dtype);
+      gatherRowsForward([dy, index, dsource]);
+      return dsource;
     },
   },
 });

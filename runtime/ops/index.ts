@@ -5,11 +5,13 @@ export type { AttentionDropout, AttentionGroups, AttentionRules } from "./attent
 export { clamp, neg, pow } from "./clamp.ts";
 export { eq, ne, lt, le, gt, ge, where } from "./compare.ts";
 export { type DropoutOptions, dropPath, dropout } from "./dropout.ts";
-export { gatherRows, maskRows, patchify } from "./gather.ts";
+export { gatherRows, indexSelect, maskRows, patchify, scatterAdd } from "./gather.ts";
 export { type MatmulOptions, linear, matmul } from "./linear.ts";
 export { type LossOptions, crossEntropy, binaryCrossEntropy, cosineLoss, boxL1, boxGiou } from "./loss.ts";
 export { nearestCode } from "./nearest-code.ts";
 export { layerNorm, rmsNorm, l2Normalize } from "./norm.ts";
-export { sum, maskedMean, zeroGradient, detach } from "./reduce.ts";
-export { reshape, slice, split, concat, permute } from "./shape.ts";
-export { softmax } from "./softmax.ts";
+export { sum, mean, max, argmax, logSumExp, l2Norm, maskedMean, zeroGradient, detach } from "./reduce.ts";
+export { type ResizeOptions, resize } from "./resize.ts";
+export { reshape, slice, split, concat, pad, permute } from "./shape.ts";
+export { softmax, logSoftmax } from "./softmax.ts";
+export { topK } from "./top-k.ts";

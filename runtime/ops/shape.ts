@@ -95,6 +95,26 @@ function concatRules(count: number): GradientRule<any>[] {
   return rules;
 }
 
+/**
+ * Zeros before and after the elements of one axis: (.., n, ..) -> (.., before + n + after, ..). The gradient is the slice.
+ * Throws ShapeError for negative or broken counts. For another value than 0, concat with full(...).
+ */
+export const pad = defineOp({
+  name: "pad",
+  operands: ["x"],
+  forward(x: Tensor, axis: number, before: number, after: number) {
+    const along = needAxis("pad", axis, x.rank, x.shape);
+    if (![before, after].every((count) => Number.isInteger(count) && count >= 0)) {
+      throw new ShapeError({ op: "pad", operand: "x", expected: "whole numbers of zeros, none negative", got: x.shape,
+        fix: `The counts are ${before} before and ${after} after; slice takes elements away.` });
+    }
+    const y = allocate(x.shape.map((size, i) => (i === along ? before + size + after : size)), x.dtype);
+    sliceBackward([x, y], [along, before]);
+    return { output: y, saves: { along, before, size: x.shape[along] } };
+  },
+  gradients: { x: (dy, { along, before, size }) => cut(dy, along, before, size) },
+});
+
 /** y's dimension i is x's dimension order[i]. */
 export const permute = defineOp({
   name: "permute",

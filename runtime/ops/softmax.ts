@@ -5,6 +5,8 @@ import { lastDimension, like, needFloat } from "./check.ts";
 
 const softmaxForward = kernel("softmax_forward");
 const softmaxBackward = kernel("softmax_backward");
+const logSoftmaxForward = kernel("log_softmax_forward");
+const logSoftmaxBackward = kernel("log_softmax_backward");
 
 /**
  * Softmax over the last axis: x (..., N) -> y (..., N), y = exp(x - max x) / sum exp(x - max x).
@@ -15,10 +17,7 @@ export const softmax = defineOp({
   operands: ["x"],
   forward(x: Tensor) {
     needFloat("softmax", "x", x);
-    if (lastDimension(x) === 0) {
-      throw new ShapeError({ op: "softmax", operand: "x", expected: "(..., N) with N > 0", got: x.shape,
-        fix: "A softmax over nothing has no value." });
-    }
+    needSome("softmax", x);
     const y = like(x);
     softmaxForward([x, y]);
     return { output: y, saves: y };
@@ -31,3 +30,31 @@ export const softmax = defineOp({
     },
   },
 });
+
+/**
+ * Logarithm of softmax over the last axis, without the detour that loses small shares: x (..., N) -> y (..., N),
+ * y = x - log sum exp x.  Gradient: dx = dy - exp(y) * sum(dy).  Throws ShapeError when N is 0.
+ */
+export const logSoftmax = defineOp({
+  name: "logSoftmax",
+  operands: ["x"],
+  forward(x: Tensor) {
+    needFloat("logSoftmax", "x", x);
+    needSome("logSoftmax", x);
+    const y = like(x);
+    logSoftmaxForward([x, y]);
+    return { output: y, saves: y };
+  },
+  gradients: {
+    x(dy, y) {
+      const dx = like(y);
+      logSoftmaxBackward([dy, y, dx]);
+      return dx;
+    },
+  },
+});
+
+function needSome(op: string, x: Tensor): void {
+  if (lastDimension(x) > 0) return;
+  throw new ShapeError({ op, operand: "x", expected: "(..., N) with N > 0", got: x.shape, fix: "A softmax over nothing has no value." });
+}

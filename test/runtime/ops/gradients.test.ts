@@ -81,7 +81,7 @@ const cases: Case[] = [
   { name: "gatherRows with a row twice and one never", inputs: () => [r(4, 3), ids([2, 0, 2, 3, 2, 0], [2, 3])], f: ops.gatherRows },
   { name: "maskRows", inputs: () => [r(2, 3, 4), flags([1, 0, 0, 0, 1, 1], [2, 3]), r(4)], f: ops.maskRows },
   { name: "patchify", inputs: () => [r(2, 3, 4, 6)], f: (x) => ops.patchify(x, 2) },
-  { name: "sum", inputs: () => [r(3, 4)], f: ops.sum },
+  { name: "sum", inputs: () => [r(3, 4)], f: (x) => ops.sum(x) },
   { name: "maskedMean with an empty row", inputs: () => [r(2, 3, 4), flags([1, 0, 1, 0, 0, 0], [2, 3])], f: ops.maskedMean },
   { name: "crossEntropy", inputs: () => [r(4, 5), ids([1, -100, 4, 0])], f: (x, labels) => ops.crossEntropy(x, labels, { weight: 0.3 }) },
   { name: "binaryCrossEntropy", inputs: () => [r(2, 3), ids([1, 0, -100, 0, 1, 1], [2, 3])], f: (x, labels) => ops.binaryCrossEntropy(x, labels, { weight: 0.5 }) },
