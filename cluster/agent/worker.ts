@@ -1,14 +1,15 @@
 /** The program that becomes one stage of a run. It is told what to be by OCTAVO_WORKER (a WorkerSpec as JSON). */
+import { rmSync } from "node:fs";
 import { RuntimeError, runWorker, type WorkerSpec } from "../../runtime/index.ts";
 import { becomeChild, dieOf } from "./child.ts";
 
 process.on("uncaughtException", dieOf);
 process.on("unhandledRejection", dieOf);
 try {
-  becomeChild();
   const spec = readSpec();
+  const child = becomeChild(() => rmSync(spec.control.socketDir, { recursive: true, force: true }));
   const { builtins } = await import("octavo/plugins");
-  await runWorker(spec, builtins);
+  await runWorker(spec, builtins, () => child.settle());
 } catch (error) {
   dieOf(error);
 }

@@ -27,6 +27,8 @@ import { type ShardEntry, saveShard } from "../checkpoint/index.ts";
  */
 export interface StageSetup {
   transport: Transport;
+  /** All links of this stage are up. */
+  linked(): void;
   /** Turns the stage's part of a message of the driver into a checked recipe: plugins are known here only by name. */
   resolve(recipe: StageBuild["recipe"]): Promise<CheckResult>;
 }
@@ -99,6 +101,7 @@ export const stage = defineActor({
           credits: new Map([["activations", new Credits(edge.credits)], ["gradients", new Credits(edge.credits)]]),
         });
       }));
+      state.setup.linked();
     },
 
     /** On the loader's stage: reads the batch of a step and says what everybody must know before its first forward. */

@@ -9,14 +9,15 @@ import { stage, stageNode } from "./stage.ts";
 
 /**
  * The life of a worker process: one stage actor that the driver asks. It never ends by itself; its parent ends it, and the
- * operating system does when the parent dies. Rejects when something fails that no caller hears of: then the process must end.
+ * operating system does when the parent dies. `linked` is called when its links are up: from then on no socket file is its
+ * concern. Rejects when something fails that no caller hears of: then the process must end.
  */
-export async function runWorker(spec: WorkerSpec, plugins: Iterable<Plugin>): Promise<never> {
+export async function runWorker(spec: WorkerSpec, plugins: Iterable<Plugin>, linked: () => void = () => {}): Promise<never> {
   const registry = createRegistry(plugins);
   const transport = createZeromqTransport({ node: stageNode(spec.name), folder: spec.control.socketDir });
   const system = createActorSystem({ node: stageNode(spec.name), transport });
   const failed = new Promise<never>((_, reject) => system.onFailure(({ failure }) => reject(fromFailure(failure))));
-  await system.spawn(stage, { transport, resolve: ({ text, file }) => checkRecipe(parseRecipe(text, file), registry) });
+  await system.spawn(stage, { transport, linked, resolve: ({ text, file }) => checkRecipe(parseRecipe(text, file), registry) });
   await transport.connect(spec.control.node);
   return failed;
 }

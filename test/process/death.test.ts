@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { commandLine, groupOf, leftovers, lives, losses, miniRecipe, octavo, root, type Running, start, temporaryFolder, until } from "./octavo.ts";
+import { childrenOf, commandLine, groupOf, leftovers, lives, losses, miniRecipe, octavo, root, type Running, start, temporaryFolder, until } from "./octavo.ts";
 
 /** Must hold 3: whoever dies, the run ends at once, says why in one paragraph, and leaves nothing but its files. */
 describe("a run whose processes are killed", function () {
@@ -78,6 +78,32 @@ describe("a run whose processes are killed", function () {
     await run.ended;
     await nothingLeft(workers);
     await resumes(runFolder);
+  });
+
+  for (const [when, extraMs] of [["as soon as its workers exist", 0], ["a moment later", 400], ["when they are about to link", 1000]] as const) {
+    it(`leaves nothing when the launcher is killed before the run has begun: ${when}`, async () => {
+      const run = start(["train", miniRecipe, "--runs", folder.path], { env: { TMPDIR: temporary.path } });
+      let workers: number[] = [];
+      await until("workers exist", () => (workers = childrenOf(run.child.pid!)).length >= 4, 20_000);
+      const seen = performance.now();
+      await until("the moment", () => performance.now() - seen >= extraMs, 5000);
+      run.child.kill("SIGKILL");
+      await run.ended;
+      await until("workers end", () => workers.every((pid) => !lives(pid)), 10_000);
+      assert.deepEqual(leftovers(temporary.path), []);
+    });
+  }
+
+  it("ends at once when a worker is killed before the run has begun", async () => {
+    const run = start(["train", miniRecipe, "--runs", folder.path], { env: { TMPDIR: temporary.path } });
+    let workers: number[] = [];
+    await until("workers exist", () => (workers = childrenOf(run.child.pid!)).length >= 4, 20_000);
+    process.kill(workers[2], "SIGKILL");
+    const ended = await run.ended;
+    assert.equal(ended.code, 1);
+    assert.match(ended.events.find((event) => event.event === "failure")!.message as string, new RegExp(`before the first step: worker \\w+ .*process ${workers[2]} .*SIGKILL`));
+    assert.ok(workers.every((pid) => !lives(pid)));
+    assert.deepEqual(leftovers(temporary.path), []);
   });
 
   it("ends when an agent is killed, with its workers and those of the other agent", async () => {

@@ -88,6 +88,18 @@ export function leftovers(temporary: string): string[] {
   return [...named("/dev/shm", /octavo/i), ...named(temporary, /^octavo-/)];
 }
 
+/** The living children of a process. */
+export function childrenOf(parent: number): number[] {
+  return readdirSync("/proc").map(Number).filter((pid) => {
+    if (!pid) return false;
+    try {
+      return Number(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ")[1]) === parent && lives(pid);
+    } catch {
+      return false; // ended while we looked
+    }
+  });
+}
+
 export function groupOf(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ")[2]);
 }
