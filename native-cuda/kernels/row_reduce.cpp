@@ -21,11 +21,6 @@ OCTAVO_CLONES double exp_sum(const float* x, int64_t n, float peak) {
 
 OCTAVO_CLONES float peak_of(const float* x, int64_t n) { return row_peak(x, n); }
 
-double row_logsumexp(const float* x, int64_t n) {
-  const float peak = peak_of(x, n);
-  return std::isinf(peak) ? peak : peak + std::log(exp_sum(x, n, peak));
-}
-
 OCTAVO_CLONES double square_sum(const float* x, int64_t n) {
   double total = 0;
 #pragma omp simd reduction(+ : total)
@@ -65,6 +60,11 @@ template <class F> void each_row(int64_t rows, int64_t cols, int threads, F row)
   row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) { for (int64_t r = first; r < last; ++r) row(r); });
 }
 }  // namespace
+
+double row_logsumexp(const float* x, int64_t n) {
+  const float peak = peak_of(x, n);
+  return std::isinf(peak) ? peak : peak + std::log(exp_sum(x, n, peak));
+}
 
 void logsumexp_forward(const float* x, float* y, int64_t rows, int64_t cols, int threads) {
   each_row(rows, cols, threads, [&](int64_t r) { y[r] = static_cast<float>(row_logsumexp(x + r * cols, cols)); });

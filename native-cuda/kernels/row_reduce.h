@@ -7,6 +7,9 @@
 #pragma once
 #include <cstdint>
 
+/// log sum exp of one row, for kernels that need it on the way.
+double row_logsumexp(const float* x, int64_t n);
+
 void logsumexp_forward(const float* x, float* y, int64_t rows, int64_t cols, int threads);
 void logsumexp_backward(const float* dy, const float* x, const float* y, float* dx, int64_t rows, int64_t cols, int threads);
 void row_norm_forward(const float* x, float* y, int64_t rows, int64_t cols, int threads);

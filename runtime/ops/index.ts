@@ -7,7 +7,11 @@ export { eq, ne, lt, le, gt, ge, where } from "./compare.ts";
 export { type DropoutOptions, dropPath, dropout } from "./dropout.ts";
 export { gatherRows, indexSelect, maskRows, patchify, scatterAdd } from "./gather.ts";
 export { type MatmulOptions, linear, matmul } from "./linear.ts";
-export { type LossOptions, crossEntropy, binaryCrossEntropy, cosineLoss, boxL1, boxGiou } from "./loss.ts";
+export { type LinearCrossEntropyOptions, linearCrossEntropy } from "./linear-cross-entropy.ts";
+export {
+  type CrossEntropyOptions, type InfoNceOptions, type LocationOptions, type LossOptions, crossEntropy, locationCrossEntropy, binaryCrossEntropy,
+  infoNce, cosineLoss, squaredError, absoluteError, klDivergence, boxL1, boxGiou,
+} from "./loss.ts";
 export { nearestCode } from "./nearest-code.ts";
 export { layerNorm, rmsNorm, l2Normalize } from "./norm.ts";
 export { sum, mean, max, argmax, logSumExp, l2Norm, maskedMean, zeroGradient, detach } from "./reduce.ts";

@@ -139,14 +139,15 @@ function resolveShape(x: Tensor, shape: Shape): Shape {
   return resolved;
 }
 
-function cut(x: Tensor, axis: number, start: number, length: number): Tensor {
+/** The slice [start, start + length) of an axis, not recorded. */
+export function cut(x: Tensor, axis: number, start: number, length: number): Tensor {
   const y = allocate(x.shape.map((size, i) => (i === axis ? length : size)), x.dtype);
   sliceForward([x, y], [axis, start]);
   return y;
 }
 
-/** The kernel joins up to eight parts; more are joined in groups. */
-function join(parts: readonly Tensor[], axis: number): Tensor {
+/** Parts one after the other along an axis, not recorded. The kernel joins up to eight parts; more are joined in groups. */
+export function join(parts: readonly Tensor[], axis: number): Tensor {
   if (parts.length > maxConcat) {
     const head = join(parts.slice(0, maxConcat), axis);
     const whole = join([head, ...parts.slice(maxConcat)], axis);
