@@ -2,14 +2,25 @@
 
 #include <cmath>
 
-#include "arguments.h"
-#include "tiles.h"
+#include "many.h"
 
 namespace {
 /// The step's constants in f32, each rounded once from f64.
 struct Constants {
   float keep, beta1, rest1, beta2, rest2, step_size, inverse_correction2, eps, grad_scale;
 };
+
+Constants constants_of(const AdamWStep& o) {
+  return {static_cast<float>(1 - o.learning_rate * o.weight_decay),
+          static_cast<float>(o.beta1),
+          static_cast<float>(1 - o.beta1),
+          static_cast<float>(o.beta2),
+          static_cast<float>(1 - o.beta2),
+          static_cast<float>(o.learning_rate / (1 - std::pow(o.beta1, o.step))),
+          static_cast<float>(1 / (1 - std::pow(o.beta2, o.step))),
+          static_cast<float>(o.eps),
+          static_cast<float>(o.grad_scale)};
+}
 }  // namespace
 
 OCTAVO_CLONES static void adamw_tile(float* p, const float* g, float* m, float* v, int64_t n, const Constants& k) {
@@ -25,15 +36,7 @@ OCTAVO_CLONES static void adamw_tile(float* p, const float* g, float* m, float* 
 }
 
 void adamw(float* p, const float* g, float* m, float* v, int64_t n, const AdamWStep& o, int threads) {
-  const Constants k{static_cast<float>(1 - o.learning_rate * o.weight_decay),
-                    static_cast<float>(o.beta1),
-                    static_cast<float>(1 - o.beta1),
-                    static_cast<float>(o.beta2),
-                    static_cast<float>(1 - o.beta2),
-                    static_cast<float>(o.learning_rate / (1 - std::pow(o.beta1, o.step))),
-                    static_cast<float>(1 / (1 - std::pow(o.beta2, o.step))),
-                    static_cast<float>(o.eps),
-                    static_cast<float>(o.grad_scale)};
+  const Constants k = constants_of(o);
   element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { adamw_tile(p + begin, g + begin, m + begin, v + begin, end - begin, k); });
 }
 
@@ -45,4 +48,25 @@ OCTAVO_KERNEL(adamw) {
   const int64_t n = a[0].numel;
   a.run([&]<class T>(T) { adamw_reference(a.data<T>(0), a.data<const T>(1), a.data<T>(2), a.data<T>(3), n, o); },
         [&] { adamw(a.data<float>(0), a.data<const float>(1), a.data<float>(2), a.data<float>(3), n, o, a.threads()); });
+}
+
+OCTAVO_KERNEL(adamw_many) {
+  const ManyArguments a(call, "adamw_many", {"p", "g", "m", "v"}, {"lr", "beta1", "beta2", "eps", "step", "gradScale"}, {"weightDecay"});
+  const auto number = static_cast<double>(a.at().whole(4, 1, int64_t{1} << 53));
+  std::vector<AdamWStep> steps;
+  for (int i = 0; i < a.count(); ++i)
+    steps.push_back({a.at().scalar(0), a.at().scalar(1), a.at().scalar(2), a.at().scalar(3), a.own(i), number, a.at().scalar(5)});
+  a.at().run(
+      [&]<class T>(T) {
+        for (int i = 0; i < a.count(); ++i)
+          adamw_reference(a.data<T>(i, 0), a.data<const T>(i, 1), a.data<T>(i, 2), a.data<T>(i, 3), a.elements(i), steps[static_cast<size_t>(i)]);
+      },
+      [&] {
+        std::vector<Constants> constants;
+        for (const AdamWStep& step : steps) constants.push_back(constants_of(step));
+        a.tiles([&](int i, int64_t begin, int64_t end) {
+          adamw_tile(a.data<float>(i, 0) + begin, a.data<const float>(i, 1) + begin, a.data<float>(i, 2) + begin, a.data<float>(i, 3) + begin,
+                     end - begin, constants[static_cast<size_t>(i)]);
+        });
+      });
 }

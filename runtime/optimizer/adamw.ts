@@ -1,8 +1,11 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, fromArray, kernel, zeros } from "../tensor/index.ts";
+import { type Tensor, kernel, zeros } from "../tensor/index.ts";
+import { type Moved, inGroups, owned } from "./many.ts";
 import { needState } from "./state.ts";
 
-const adamwKernel = kernel("adamw");
+const adamwKernel = kernel("adamw"), adamwManyKernel = kernel("adamw_many");
+/** A kernel call takes 16 tensors. */
+const perCall = 4;
 
 export interface StepOptions {
   /** Number of this update, counted from 1: bias correction needs it. */
@@ -16,12 +19,14 @@ export interface StepOptions {
  * Moves parameters. It owns a state per parameter, made when first needed and kept under the parameter's global name.
  *
  * O-1: `step` reads the gradient and changes the parameter and its state in place; nothing else.
+ *      `stepMany` does so for many parameters with few kernel calls, to the same bits as `step` for each.
  * O-2: the result depends on parameter, gradient, state and options alone, so parameters may come in any order.
  */
 export interface Optimizer {
   /** Names of the state tensors of each parameter, in checkpoint order. */
   readonly stateNames: readonly string[];
   step(parameter: Parameter, gradient: Tensor, o: StepOptions): void;
+  stepMany(moved: readonly Moved[], o: StepOptions): void;
   /** The state tensors by name; the optimizer keeps owning them. Zeros before the first step. */
   state(parameter: Parameter): Record<string, Tensor>;
   /** Replaces the state: after a resume. Throws ERR_CHECKPOINT when one is missing, ShapeError when one does not fit. */
@@ -58,6 +63,12 @@ export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: 
       const decay = parameter.decay ? weightDecay : 0;
       adamwKernel([parameter.value, gradient, m, v], [learningRate, betas[0], betas[1], eps, decay, step, gradScale]);
     },
+    stepMany(moved, { step, learningRate, gradScale }) {
+      inGroups(moved, perCall, (group) => adamwManyKernel(
+        group.flatMap(([parameter, gradient]) => [parameter.value, gradient, stateOf(parameter).m, stateOf(parameter).v]),
+        [learningRate, betas[0], betas[1], eps, step, gradScale, ...group.map(([parameter]) => (parameter.decay ? weightDecay : 0))],
+      ));
+    },
     state: (parameter) => ({ ...stateOf(parameter) }),
     load(parameter, data) {
       const { m, v } = stateOf(parameter);
@@ -69,10 +80,4 @@ export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: 
       states.clear();
     },
   };
-}
-
-/** Out of the scope that happens to be entered: the optimizer outlives it. */
-function owned(tensor: Tensor): Tensor {
-  tensor.scope?.keep(tensor);
-  return tensor;
 }

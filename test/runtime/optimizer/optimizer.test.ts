@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Parameter } from "../../../runtime/nn/index.ts";
-import { adamw, clipScale, globalNorm, sumSquares, warmupCosine } from "../../../runtime/optimizer/index.ts";
+import { type Optimizer, adamw, clipScale, ema, globalNorm, sgd, sumSquares, warmupCosine } from "../../../runtime/optimizer/index.ts";
 import { type Tensor, fromArray, zeros } from "../../../runtime/tensor/index.ts";
 import { assertClose, code, noLeaks, randn, withScope } from "../numbers.ts";
 
@@ -117,4 +117,62 @@ describe("clipping", () => {
     const expected = await Promise.all([a, b].map(async (t) => (await t.read() as Float32Array).reduce((total, x) => total + x * x, 0)));
     assertClose(await into.read(), expected, 1e-12);
   }));
+});
+
+describe("many parameters at once", () => {
+  noLeaks();
+  const shapes = [[2, 3], [1], [4], [0], [2, 2], [5], [3]];
+  const o = { step: 1, learningRate: 0.1, gradScale: 0.5 };
+
+  const parameters = (dtypeOf: (i: number) => "f32" | "f64"): Parameter[] => shapes.map((shape, i) => {
+    const parameter = new Parameter(shape, { kind: "zeros" }, { decay: i % 2 === 0 });
+    parameter.name = `p${i}`;
+    parameter.set(randn(shape, { seed: i, dtype: dtypeOf(i) }));
+    return parameter;
+  });
+  /** Values and states after two updates with fixed gradients. */
+  async function after(optimizer: Optimizer, together: boolean): Promise<number[][]> {
+    const all = parameters((i) => (i === 2 ? "f64" : "f32"));
+    for (const step of [1, 2]) await withScope(async (scope) => scope.enter(() => {
+      const moved = all.map((parameter, i) => [parameter, randn(parameter.shape, { seed: 10 * step + i, dtype: parameter.value.dtype as "f32" })] as const);
+      if (together) optimizer.stepMany(moved, { ...o, step });
+      else for (const [parameter, gradient] of moved) optimizer.step(parameter, gradient, { ...o, step });
+    }));
+    const tensors = all.flatMap((parameter) => [parameter.value, ...Object.values(optimizer.state(parameter))]);
+    const values = await Promise.all(tensors.map(async (tensor) => [...await tensor.read() as Float64Array]));
+    optimizer.dispose();
+    all.forEach((parameter) => parameter.release());
+    return values;
+  }
+
+  for (const [name, make] of [["adamw", () => adamw({ weightDecay: 0.1 })], ["sgd", () => sgd({ momentum: 0.8, weightDecay: 0.1 })]] as const) {
+    it(`${name}: stepMany gives the bits of step for each, whatever their dtype and decay`, async () => {
+      assert.deepEqual(await after(make(), true), await after(make(), false));
+    });
+  }
+
+  it("sgd gathers momentum and spares what does not decay; its state can be loaded", async () => {
+    const parameter = parameterOf([1], [1], "w"), optimizer = sgd({ momentum: 0.9, weightDecay: 0.5 });
+    optimizer.load(parameter, { m: [2] });
+    await withScope(async (scope) => scope.enter(() => optimizer.step(parameter, f64([4]), o)));
+    assertClose(await parameter.value.read(), [0.95 - 0.1 * (0.9 * 2 + 0.5 * 4)], 1e-12);
+    assertClose(await optimizer.state(parameter).m.read(), [3.8], 1e-12);
+    assert.throws(() => optimizer.load(parameter, {}), code("ERR_CHECKPOINT", /optimizer state m of w is missing/));
+    optimizer.dispose();
+    parameter.release();
+  });
+
+  it("ema starts at the parameters, follows them slowly, and keeps one average each", async () => {
+    const all = parameters(() => "f64"), averages = ema(0.75);
+    assert.throws(() => averages.average(all[0]), code("ERR_INPUT", /p0 has no average yet/));
+    averages.update(all);
+    const before = await all[0].value.read();
+    assertClose(await averages.average(all[0]).read(), before as Float64Array, 1e-15);
+    all[0].value.write(new Float64Array(6));
+    averages.update(all);
+    assertClose(await averages.average(all[0]).read(), (before as Float64Array).map((v) => 0.75 * v), 1e-15);
+    assert.throws(() => ema(1.5), code("ERR_INPUT", /decay expected in \[0, 1\], got 1.5/));
+    averages.dispose();
+    all.forEach((parameter) => parameter.release());
+  });
 });
