@@ -137,7 +137,7 @@ describe("linearCrossEntropy", () => {
       await assert.rejects(step((x, w, of) => ops.crossEntropy(ops.linear(x, w), of)), code("ERR_MEMORY"));
     } finally {
       await fence();
-      configureDevice({});
+      configureDevice({ limitBytes: 0 });
     }
   });
 
