@@ -13,7 +13,7 @@ const prompt = "what is the total?";
 const started = performance.now();
 
 const preTraining = await phase("joint pre-training (MLM + MIM + WPA)", join(examples, "tiny.yaml"),
-  ["name=pre-train", "train.steps=60", "train.checkpoint.every=30"]);
+  ["name=pre-train", "train.steps=100", "train.batch=8", "train.checkpoint.every=50"]);
 const fineTuning = await phase("prompt fine-tuning (questions about receipts)", join(here, "fine-tune.yaml"),
   [`train.from=${preTraining.checkpoint}`]);
 

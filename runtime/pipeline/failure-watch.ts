@@ -81,7 +81,8 @@ export class FailureWatch {
   }
 
   #components(stageName: string): readonly string[] {
-    return this.checked.plan.stages.find((stage) => stage.name === stageName)?.components ?? [];
+    // as the recipe lists them: the first is the one the stage is shown by
+    return this.checked.recipe.stages?.[stageName] ?? this.checked.plan.stages.find((stage) => stage.name === stageName)?.components ?? [];
   }
 
   #death(handle: WorkerHandle, exit: WorkerExit): RuntimeError {
