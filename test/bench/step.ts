@@ -75,7 +75,7 @@ async function timeOctavo(step: JointStep, threads: number): Promise<Timing> {
   return { seconds: median(times.map((time) => time.seconds)), cpu: median(times.map((time) => time.cpu)) };
 }
 
-/** The peer's fastest setting: threads first, then the kernels of its BLAS, then how it cuts the batch. */
+/** The peer's fastest setting: the kernels of its BLAS on one thread, with the best of them the threads, then how it cuts the batch. */
 async function fastestPeer(folder: string): Promise<PeerSetting> {
   let best: PeerSetting = { threads: 1, blasThreads: 1, whole: false }, bestSeconds = Infinity;
   const attempt = async (setting: PeerSetting): Promise<void> => {
@@ -84,8 +84,8 @@ async function fastestPeer(folder: string): Promise<PeerSetting> {
     if (seconds < bestSeconds) [best, bestSeconds] = [setting, seconds];
   };
   say("the peer's settings:");
-  for (const threads of [1, 2]) for (const blasThreads of [1, 2]) await attempt({ ...best, threads, blasThreads });
-  for (const core of blasCores()) await attempt({ ...best, core });
+  for (const core of [undefined, ...blasCores()]) await attempt({ ...best, core });
+  for (const [threads, blasThreads] of [[1, 2], [2, 1], [2, 2]]) await attempt({ ...best, threads, blasThreads });
   await attempt({ ...best, whole: true });
   return best;
 }
