@@ -17,7 +17,7 @@ export const describeSetting = ({ threads, blasThreads, core, whole }: PeerSetti
 
 /** Undefined, with a word to the user, when PyTorch is not installed. */
 export function peerVersions(): PeerVersions | undefined {
-  const { status, stdout, stderr, error } = spawnSync(python, [script("step.py"), "versions"], { encoding: "utf8" });
+  const { status, stdout, stderr, error } = spawnSync(python, ["-B", script("step.py"), "versions"], { encoding: "utf8" });
   if (status === 0) return JSON.parse(stdout) as PeerVersions;
   console.error(`The peer is missing: expected PyTorch and numpy under ${python}, found ${error?.message ?? stderr.trim().split("\n").at(-1)}. `
     + "Get it: apt-get install -y python3-torch python3-numpy libopenblas0-pthread");
@@ -27,7 +27,7 @@ export function peerVersions(): PeerVersions | undefined {
 /** Runs `peers/step.py COMMAND ...`; its one line of JSON. Rejects with what Python said. */
 export async function runPeer(args: readonly (string | number)[], setting?: PeerSetting): Promise<unknown> {
   const env = { ...process.env, ...(setting ? { OPENBLAS_NUM_THREADS: String(setting.blasThreads) } : {}), ...(setting?.core ? { OPENBLAS_CORETYPE: setting.core } : {}) };
-  const { stdout } = await promisify(execFile)(python, [script("step.py"), ...args.map(String)], { env, maxBuffer: 2 ** 26 });
+  const { stdout } = await promisify(execFile)(python, ["-B", script("step.py"), ...args.map(String)], { env, maxBuffer: 2 ** 26 });
   return JSON.parse(stdout);
 }
 
