@@ -1,7 +1,6 @@
 import { Tape } from "../autograd/index.ts";
 import type { ForwardContext, TensorComponent } from "../plugin/index.ts";
-import { reshape } from "../ops/index.ts";
-import { add } from "../ops/index.ts";
+import { add, reshape } from "../ops/index.ts";
 import { full, type Tensor } from "../tensor/index.ts";
 
 /**

@@ -2,9 +2,8 @@ import { join } from "node:path";
 import { cpus } from "node:os";
 import { type ActorSystem, createActorSystem, type RefOf } from "../actor/index.ts";
 import { type ShardEntry } from "../checkpoint/index.ts";
-import { RuntimeError } from "../errors.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
-import { type LaneName, chooseLane } from "../parallel/index.ts";
+import { type LaneName, type Whereabouts, chooseLane, laneOffers } from "../parallel/index.ts";
 import type { OptimizerComponent, ProcessStats } from "../plugin/index.ts";
 import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
 import type { CheckResult } from "./check.ts";
@@ -82,7 +81,7 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const built = await ask((ref, name) => ref.build.call({
     stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, threads: threadsOf(checked, name), load: c.load },
   }));
-  const lanes = chooseLanes(checked, c.lane);
+  const lanes = chooseLanes(checked, new Map(built.map(({ whereabouts }, i) => [names[i], whereabouts])), c.lane);
   await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
   const loaderIndex = plan.stages.findIndex((stage) => stage.components.includes(checked.loader));
@@ -196,8 +195,9 @@ export function threadsOf(checked: CheckResult, stageName: string): number {
   return Math.max(1, Math.ceil((cpus().length * trainable) / Math.max(1, total)));
 }
 
-function chooseLanes(checked: CheckResult, wanted: string | undefined): Map<string, LaneName> {
-  return new Map(checked.plan.edges.map(({ from, to }) => [pair(from, to), chooseLane(["shared-memory", "zeromq"], wanted)]));
+/** For each link the wanted lane, or the best that the whereabouts of both ends allow. ERR_LANE when they do not offer the wanted one. */
+function chooseLanes(checked: CheckResult, where: ReadonlyMap<string, Whereabouts>, wanted: string | undefined): Map<string, LaneName> {
+  return new Map(checked.plan.edges.map(({ from, to }) => [pair(from, to), chooseLane(laneOffers(where.get(from)!, where.get(to)!), wanted)]));
 }
 
 const pair = (a: string, b: string): string => [a, b].sort().join("--");

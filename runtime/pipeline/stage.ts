@@ -2,7 +2,7 @@ import { type ActorContext, type RefOf, defineActor } from "../actor/index.ts";
 import { GradientTree } from "../autograd/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type EventLoopMeter, measureEventLoop } from "../metrics/index.ts";
-import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, createLane } from "../parallel/index.ts";
+import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
 import type { HostBatch, ProcessStats } from "../plugin/index.ts";
 import { type Tensor, memory } from "../tensor/index.ts";
 import type { Transport } from "../transport/index.ts";
@@ -77,7 +77,7 @@ export const stage = defineActor({
 
   endpoints: {
     /** Builds this stage's components, with the values of a checkpoint where one is given. No tensor existed before. */
-    async build(state: State, { stage: name, recipe, model }: StageBuild): Promise<{ parameters: number; peers: string[]; warnings: string[] }> {
+    async build(state: State, { stage: name, recipe, model }: StageBuild): Promise<{ parameters: number; peers: string[]; warnings: string[]; whereabouts: Whereabouts }> {
       const checked = await state.setup.resolve(recipe);
       state.model = await loadStageModel(checked, { ...model, stage: name });
       state.edges = checked.plan.edges.filter((edge) => edge.from === name || edge.to === name);
@@ -86,7 +86,7 @@ export const stage = defineActor({
         const { batch, microbatches, steps } = checked.recipe.train;
         state.feed = new Feed(state.model.loader, { seed: model.seed, batch, microbatches, steps });
       }
-      return { parameters: state.model.size, warnings: state.model.warnings, peers: [...new Set(state.edges.flatMap((edge) => [edge.from, edge.to]))].filter((peer) => peer !== name) };
+      return { whereabouts: whereabouts(), parameters: state.model.size, warnings: state.model.warnings, peers: [...new Set(state.edges.flatMap((edge) => [edge.from, edge.to]))].filter((peer) => peer !== name) };
     },
 
     /** Opens the links to the stages it shares an edge with. Both ends are told at the same time. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import * as ops from "../../../runtime/ops/index.ts";
 import { type Tensor, full, zeros } from "../../../runtime/tensor/index.ts";
-import { assertClose, code, f64, flags, gives, hasGradient, ids, noLeaks, randn, shapeError, withScope } from "../numbers.ts";
+import { code, f64, flags, gives, hasGradient, ids, noLeaks, randn, shapeError, withScope } from "../numbers.ts";
 
 describe("functions of one element", () => {
   noLeaks();
