@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL("..", import.meta.url)));
-const known = readdirSync(join("test", "bench")).filter((file) => file.endsWith(".ts")).map((file) => file.slice(0, -3)).sort();
+const known = readdirSync(join("test", "bench")).filter((file) => file.endsWith(".ts") && file !== "report.ts").map((file) => file.slice(0, -3)).sort();
 const flags = process.argv.slice(2).filter((argument) => argument.startsWith("-"));
 const named = process.argv.slice(2).filter((argument) => !argument.startsWith("-"));
 const wanted = named.length ? named : known;
@@ -15,7 +15,7 @@ if (unknown.length) {
   process.exit(2);
 }
 for (const name of wanted) {
-  console.log(`# ${name}`);
+  if (!flags.includes("--json")) console.log(`# ${name}`);
   const { status } = spawnSync(process.execPath, ["--import", "tsx", "--conditions=source", join("test", "bench", `${name}.ts`), ...flags], { stdio: "inherit" });
   if (status !== 0) process.exitCode = 1;
 }

@@ -1,6 +1,6 @@
 /**
  * Attention forward and backward at N tokens: how fast, how much memory, and against PyTorch where that is installed.
- * `npm run bench -- attention [--json] [--tokens=2048] [--rounds=7] [--no-peer]`
+ * `npm run bench -- attention [--json] [--write] [--tokens=2048] [--rounds=7] [--no-peer]`
  *
  * Best of the rounds on both sides, alternating; the peer has the fastest of 1 or 2 threads of torch and of its BLAS. Memory: the
  * pool's tensors above q, k, v, dy and the gradients, and the growth of the resident set over the first round, the kernels' own buffers included.
@@ -9,13 +9,13 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Tape } from "../../runtime/autograd/index.ts";
-import { native } from "../../runtime/native.ts";
 import * as ops from "../../runtime/ops/index.ts";
 import { Scope, type Tensor, configureDevice, fence, fromArray, memory } from "../../runtime/tensor/index.ts";
 import { noise } from "../native-cuda/device.ts";
+import { keep, machine, report, reportFlags, rounded, say } from "./report.ts";
 
 const { values: flags } = parseArgs({ options: {
-  json: { type: "boolean", default: false }, tokens: { type: "string", default: "2048" }, rounds: { type: "string", default: "7" }, "no-peer": { type: "boolean", default: false },
+  ...reportFlags, tokens: { type: "string", default: "2048" }, rounds: { type: "string", default: "7" }, "no-peer": { type: "boolean", default: false },
 } });
 const N = Number(flags.tokens), rounds = Number(flags.rounds), H = 8, K = 64;
 const bars = { speed: 2, memory: 8 };
@@ -66,15 +66,8 @@ async function step(rules: Rules): Promise<{ seconds: number; bytes: number }> {
   return { seconds, bytes };
 }
 
-const rounded = (x: number): number => Number(x.toPrecision(4));
-function report(line: Record<string, unknown> & { case: string; value: number; unit: string }, text: string): void {
-  if (flags.json) console.log(JSON.stringify({ event: "bench", ...line }));
-  else console.log(`${line.case.padEnd(44)} ${String(line.value).padStart(8)} ${line.unit}  ${text}`);
-  if (line.ok === false) process.exitCode = 1;
-}
-
-const { gemm } = native().info();
-if (!flags.json) console.log(`N ${N}, ${H} heads of ${K}, f32; ${gemm.library} ${gemm.version ?? ""}`);
+const { cpu, gemm } = machine();
+say(`${cpu}; N ${N}, ${H} heads of ${K}, f32; ${gemm}`);
 let firstGrowth: number | undefined;
 for (const { name, rules, share, peer } of cases) {
   for (const threads of [1, 2]) {
@@ -86,14 +79,15 @@ for (const { name, rules, share, peer } of cases) {
     let seconds = Infinity;
     for (let round = 0; round < rounds; round++) seconds = Math.min(seconds, (await step(rules)).seconds);
     const other = peer && !flags["no-peer"] ? fastestPeer(threads, Boolean(rules.causal)) : undefined;
-    const gflops = (14 * H * N * N * K * share) / seconds / 1e9, squares = bytes / (4 * H * N * N);
-    const line = { case: `attention/${name}/${threads} threads`, value: rounded(seconds * 1000), unit: "ms", gflops: rounded(gflops), bytes, ofSquare: rounded(squares) };
     const ratio = other && other.seconds / seconds;
-    report({ ...line, ...(other && ratio ? { ratio: rounded(ratio), peer: rounded(other.seconds * 1000), ...(name === "full" ? { bar: bars.speed, ok: ratio >= bars.speed } : {}) } : {}) },
-      `${gflops.toFixed(0)} GFLOP/s, ${(bytes / 1e6).toFixed(1)} MB held, ${(100 * squares).toFixed(1)} % of H N N${other && ratio ? `, PyTorch ${other.torch} ${(other.seconds * 1000).toFixed(0)} ms: ${ratio.toFixed(2)} x` : ""}`);
+    const gflops = (14 * H * N * N * K * share) / seconds / 1e9, squares = bytes / (4 * H * N * N);
+    const note = `${gflops.toFixed(0)} GFLOP/s, ${(bytes / 1e6).toFixed(1)} MB held, ${(100 * squares).toFixed(1)} % of H N N${other ? `, PyTorch ${other.torch} ${(other.seconds * 1000).toFixed(0)} ms` : ""}`;
+    report({ case: `attention/${name}/${threads} threads`, value: seconds * 1000, unit: "ms", gflops: rounded(gflops), bytes, ofSquare: rounded(squares), note,
+      ...(other && ratio ? { ratio, peer: rounded(other.seconds * 1000) } : {}), ...(ratio && name === "full" ? { bar: bars.speed, ok: ratio >= bars.speed } : {}) });
     if (name === "full" && threads === 1 && other)
-      report({ case: "attention/full/memory", value: rounded(firstGrowth / 1e6), unit: "MB", peer: rounded(other.bytes / 1e6), ratio: rounded(other.bytes / firstGrowth), bar: bars.memory, ok: other.bytes / firstGrowth >= bars.memory },
-        `of resident set more in the first round, PyTorch ${(other.bytes / 1e6).toFixed(0)} MB: ${(other.bytes / firstGrowth).toFixed(1)} x`);
+      report({ case: "attention/full/memory", value: firstGrowth / 1e6, unit: "MB", peer: rounded(other.bytes / 1e6), ratio: other.bytes / firstGrowth, bar: bars.memory, ok: other.bytes / firstGrowth >= bars.memory,
+        note: `of resident set more in the first round, PyTorch ${(other.bytes / 1e6).toFixed(0)} MB` });
   }
 }
 inputs.close();
+keep("attention", "Attention forward and backward against PyTorch");

@@ -1,7 +1,8 @@
-// How fast the products and attention are, per number of threads: npx tsx test/bench/kernels.ts
+// How fast the products and attention are, per number of threads: npm run bench -- kernels [--json] [--write]
 // OCTAVO_GEMM=portable measures the version without oneDNN. Best of 15 runs of 10 launches each.
 import { pathToFileURL } from "node:url";
 import { native } from "../../runtime/native.ts";
+import { keep, report, rounded } from "./report.ts";
 
 const f32 = 1;
 
@@ -49,10 +50,7 @@ export async function measure(threadCounts: number[]): Promise<{ kernel: string;
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { gemm, isa, cores } = native().info();
-  console.log(`${gemm.library} ${gemm.version ?? ""}, ${cores} cores, ${isa.join(" ")}`);
-  void measure([1, 2]).then((results) => {
-    for (const { kernel, threads, milliseconds, gflops } of results)
-      console.log(`${kernel.padEnd(24)} ${threads} threads ${milliseconds.toFixed(3).padStart(8)} ms ${gflops.toFixed(0).padStart(5)} GFLOP/s`);
-  });
+  for (const { kernel, threads, milliseconds, gflops } of await measure([1, 2]))
+    report({ case: `kernels/${kernel}/${threads} threads`, value: gflops, unit: "GFLOP/s", milliseconds: rounded(milliseconds) });
+  keep("kernels", "Kernels against what memory and cores can do");
 }

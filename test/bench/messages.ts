@@ -1,6 +1,5 @@
 /**
- * How long a call takes, within a process and between two, and how fast tensors move. Prints one JSON object per line.
- * `node --import tsx --conditions=source test/bench/messages.ts`
+ * How long a call takes, within a process and between two, and how fast tensors move. `npm run bench -- messages [--json] [--write]`
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -12,10 +11,9 @@ import { allocate, fence } from "../../runtime/tensor/index.ts";
 import { createSocketFolder } from "../../runtime/transport/socket-folder.ts";
 import { createZeromqTransport } from "../../runtime/transport/zeromq.ts";
 import { echo } from "../runtime/actor/echo-actor.ts";
+import { keep, report, rounded } from "./report.ts";
 
 type Echo = Ref<typeof echo.endpoints>;
-const report = (line: object): void => console.log(JSON.stringify(line));
-const round = (x: number): number => Number(x.toPrecision(3));
 
 /** Microseconds of each of `count` calls made one after the other. */
 async function roundTrips(what: string, count: number, call: () => Promise<unknown>): Promise<void> {
@@ -27,14 +25,14 @@ async function roundTrips(what: string, count: number, call: () => Promise<unkno
     us.push(1000 * (performance.now() - start));
   }
   us.sort((a, b) => a - b);
-  const at = (q: number): number => round(us[Math.floor(q * (us.length - 1))]);
-  report({ what, unit: "us", count, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) });
+  const at = (q: number): number => rounded(us[Math.floor(q * (us.length - 1))]);
+  report({ case: `messages/${what}`, value: at(0.5), unit: "us", p90: at(0.9), p99: at(0.99), max: at(1), count });
 }
 
 async function throughput(what: string, count: number, ref: Echo): Promise<void> {
   const start = performance.now();
   for (let begun = 0; begun < count; begun += 500) await Promise.all(Array.from({ length: 500 }, () => ref.add.call(1)));
-  report({ what, unit: "calls/s", count, value: round(count / ((performance.now() - start) / 1000)) });
+  report({ case: `messages/${what}`, value: count / ((performance.now() - start) / 1000), unit: "calls/s", count });
 }
 
 const folder = createSocketFolder();
@@ -69,7 +67,7 @@ for (const shape of [[4, 320, 96], [4, 2048, 512]]) {
       tensors.x.dispose();
     }
     const ms = (performance.now() - start) / 40;
-    report({ what: `lane ${name}, ${shape.join(" ")} f32`, unit: "GB/s", msPerHop: round(ms), value: round(bytes / ms / 1e6) });
+    report({ case: `messages/lane ${name}, ${shape.join(" ")} f32`, value: bytes / ms / 1e6, unit: "GB/s", msPerHop: rounded(ms) });
     a.close();
     b.close();
   }
@@ -79,3 +77,4 @@ for (const shape of [[4, 320, 96], [4, 2048, 512]]) {
 await system.stop();
 await once(child, "exit");
 folder.remove();
+keep("messages", "Calls and lanes: how long a message takes, how fast tensors move");

@@ -1,18 +1,18 @@
 /**
  * The full joint pre-training step (forward, backward, clip, AdamW) against PyTorch: first the same numbers, then how fast.
- * `npm run bench -- step [--json] [--preset=tiny|small] [--batch=16] [--steps=8] [--repetitions=5] [--agree-only]`
+ * `npm run bench -- step [--json] [--write] [--preset=tiny|small] [--batch=16] [--steps=8] [--repetitions=5] [--agree-only]`
  *
  * Agreement: per tensor |octavo - peer| <= 1e-4 |peer|, floor 1e-6 of the norm of all; from the recipe's own start and from weights
  * in which nothing is zero. Key biases do not occur in this model.
  * Speed: both sides do the same steps on the same batches, already in memory; the peer has its fastest setting; repetitions alternate.
  */
-import { cpus, loadavg } from "node:os";
+import { loadavg } from "node:os";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { RuntimeError } from "../../runtime/errors.ts";
-import { native } from "../../runtime/native.ts";
 import { temporaryFolder } from "../process/octavo.ts";
+import { keep, machine, median, report, reportFlags, rounded, say } from "./report.ts";
 import { type JointStep, type Preset, openJointStep, presets } from "./peers/joint-step.ts";
 import { type PeerSetting, blasCores, blasLibrary, describeSetting, peerVersions, runPeer } from "./peers/peer.ts";
 
@@ -20,22 +20,14 @@ const tolerance = 1e-4;
 const bars: Record<Preset, number> = { tiny: 2, small: 2.5 };
 
 const { values: flags } = parseArgs({ options: {
-  json: { type: "boolean", default: false }, preset: { type: "string", default: "tiny" }, batch: { type: "string", default: "16" },
+  ...reportFlags, preset: { type: "string", default: "tiny" }, batch: { type: "string", default: "16" },
   steps: { type: "string", default: "8" }, repetitions: { type: "string", default: "5" }, "agree-only": { type: "boolean", default: false },
 } });
 if (!(flags.preset in presets)) throw new RuntimeError("ERR_INPUT", `--preset: expected ${Object.keys(presets).join(" or ")}, got ${flags.preset}.`);
 const preset = flags.preset as Preset;
 const [batch, steps, repetitions] = [Number(flags.batch), Number(flags.steps), Number(flags.repetitions)];
 
-interface Line { case: string; value: number; unit: string; bar: number; ok: boolean; [more: string]: unknown }
-function report(line: Line): void {
-  if (flags.json) console.log(JSON.stringify({ event: "bench", ...line }));
-  if (!line.ok) process.exitCode = 1;
-}
-const say = (text: string): void => { if (!flags.json) console.log(text); };
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const ms = (seconds: number): string => `${(1000 * seconds).toFixed(1)} ms`;
-const rounded = (x: number): number => Number(x.toPrecision(4));
 
 interface Difference { tensor: string; error: number; norm: number }
 interface Comparison {
@@ -113,8 +105,8 @@ const versions = peerVersions();
 if (!versions) {
   report({ case: `step/${preset}/f32`, value: 0, unit: "ms", ratio: 0, bar: bars[preset], ok: false, reason: "the peer is not installed: apt-get install -y python3-torch python3-numpy libopenblas0-pthread" });
 } else {
-  const { gemm, isa } = native().info();
-  say(`${cpus()[0].model}, ${cpus().length} cores, ${isa.join(" ")}; ${gemm.library} ${gemm.version ?? ""}; node ${process.version}`);
+  const { cpu, cores, isa, gemm, node } = machine();
+  say(`${cpu}, ${cores} cores, ${isa.join(" ")}; ${gemm}; node ${node}`);
   say(`torch ${versions.torch} (${versions.isa}, fused attention: ${versions.fusedAttention ? "yes" : "no"}), BLAS ${blasLibrary()}; preset ${preset}, batch ${batch}, load ${loadavg()[0].toFixed(1)}`);
   const folder = temporaryFolder();
   try {
@@ -135,3 +127,4 @@ if (!versions) {
     folder.remove();
   }
 }
+keep("step", "The joint pre-training step against PyTorch");

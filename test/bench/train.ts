@@ -1,9 +1,10 @@
 /**
- * Pages per second of `examples/tiny.yaml` and of fine-tuning, in one process and as four over each lane; one JSON object per line.
- * `npm run bench -- train`
+ * Pages per second of `examples/tiny.yaml` and of fine-tuning, in one process and as four over each lane.
+ * `npm run bench -- train [--json] [--write]`
  */
 import { join } from "node:path";
 import { losses, octavo, root, temporaryFolder } from "../process/octavo.ts";
+import { keep, report } from "./report.ts";
 
 const steps = 40;
 const batch = 16;
@@ -21,9 +22,10 @@ try {
       const seconds = (n: number): number => ((n + 1) * batch) / times[n].pagesPerSecond;
       const half = steps / 2;
       const value = ((steps - half) * batch) / (seconds(steps - 1) - seconds(half - 1));
-      console.log(JSON.stringify({ event: "bench", case: `train/${what}/${layout}`, value: Number(value.toFixed(2)), unit: "pages/s", steps, lastLoss: losses(ended).get(steps - 1) }));
+      report({ case: `train/${what}/${layout}`, value, unit: "pages/s", steps, lastLoss: losses(ended).get(steps - 1) });
     }
   }
 } finally {
   folder.remove();
 }
+keep("train", "Training in each layout");
