@@ -79,7 +79,7 @@ void Stream::execute(Command& command) {
     if (command.kind == Command::Kind::copy) {
       if (command.bytes) std::memcpy(command.target, command.source, command.bytes);
     } else {
-      kernel_function(command.kernel)({command.views(), command.tensors, command.values(), command.scalars, threads, reference});
+      run_kernel(command.kernel, {command.views(), command.tensors, command.values(), command.scalars, threads, reference});
     }
   } catch (const std::exception& error) {
     fault_ = StreamFault{command.name, error.what(), command.sequence};

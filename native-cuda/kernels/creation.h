@@ -1,5 +1,6 @@
 // fill: y = value, any dtype.  copy: y = x, any dtype, same shape or not, same bytes.  cast: y = x as another dtype.
-// Casts among f32, f64, i32 and u8: to integers toward zero, clamped to the range, NaN becomes 0; to f32 round to nearest.
+// Casts among f32, f64, bf16, i32 and u8: to integers toward zero, clamped to the range, NaN becomes 0; to f32 round to nearest,
+// to and from bf16 through f32.
 // copy: x and y must be the same memory or not overlap.
 #pragma once
 #include <cstdint>

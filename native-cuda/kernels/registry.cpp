@@ -3,10 +3,13 @@
 #include <cstring>
 #include <deque>
 
+#include "widening.h"
+
 namespace {
 struct Entry {
   const char* name;
   KernelFn fn;
+  OwnBf16 own;
 };
 
 // A function's static: registrations run during static initialisation, in no particular order of files.
@@ -16,7 +19,18 @@ std::deque<Entry>& entries() {
 }
 }  // namespace
 
-KernelRegistration::KernelRegistration(const char* name, KernelFn fn) { entries().push_back({name, fn}); }
+KernelRegistration::KernelRegistration(const char* name, KernelFn fn, OwnBf16 own) { entries().push_back({name, fn, own}); }
+
+bool OwnBf16::takes(const KernelCall& call) const {
+  bool some = false, others = false, all = true;
+  for (int i = 0; i < call.tensors; ++i) {
+    if (!call[i]) continue;
+    const bool is = call[i].dtype == DType::bf16;
+    const bool wanted = positions_ >> i & 1;
+    some = some || is, others = others || (is && !wanted), all = all && (is || !wanted);
+  }
+  return !some || (!call.reference && (mixed_ || (all && !others)));
+}
 
 int find_kernel(const char* name) {
   for (size_t i = 0; i < entries().size(); ++i)
@@ -25,5 +39,11 @@ int find_kernel(const char* name) {
 }
 
 const char* kernel_name(int index) { return entries()[static_cast<size_t>(index)].name; }
-KernelFn kernel_function(int index) { return entries()[static_cast<size_t>(index)].fn; }
+
+void run_kernel(int index, const KernelCall& call) {
+  const Entry& entry = entries()[static_cast<size_t>(index)];
+  if (entry.own.takes(call)) entry.fn(call);
+  else run_widened(entry.fn, call);
+}
+
 int kernel_count() { return static_cast<int>(entries().size()); }

@@ -1,6 +1,12 @@
 // Every kernel registers itself under the name that TypeScript asks for. One line opens an entry:
 //   OCTAVO_KERNEL(scale) { ... call[0] is x, call[1] is y, call.scalar[0] the factor ... }
 // Dispatch inside an entry: f64 tensors, or call.reference, run x_reference<T>; f32 runs the fast version.
+//
+// bf16. An entry opened by OCTAVO_KERNEL never sees it: its bf16 operands arrive as f32 (widened into scratch) and are rounded
+// to bf16 when it returns, so f32 and bf16 mix freely, in reference mode too (widening.h, decision N-5).
+// A kernel with code of its own for bf16 says for which operands, by their positions:
+//   OCTAVO_KERNEL_BF16(scale, OwnBf16::operands(0, 1)) { ... x and y are both f32, or both bf16 ... }
+// It is then called directly when exactly those operands (of the ones present) are bf16; every other mixture comes widened.
 #pragma once
 #include "../common/fault.h"
 #include "../common/tensor_view.h"
@@ -20,17 +26,38 @@ struct KernelCall {
 
 using KernelFn = void (*)(const KernelCall&);
 
+/// The mixtures of bf16 and other operands for which a kernel has code of its own.
+class OwnBf16 {
+ public:
+  static constexpr OwnBf16 none() { return {0, false}; }
+  /// All operands, whatever the kernel is: moves of elements.
+  static constexpr OwnBf16 all() { return {~0u, false}; }
+  /// Any mixture.
+  static constexpr OwnBf16 any() { return {~0u, true}; }
+  template <class... I> static constexpr OwnBf16 operands(I... positions) { return {((1u << positions) | ...), false}; }
+
+  /// Does the kernel take the call as it is? A call without bf16 always; in reference mode none with it.
+  bool takes(const KernelCall& call) const;
+
+ private:
+  constexpr OwnBf16(unsigned positions, bool mixed) : positions_(positions), mixed_(mixed) {}
+  unsigned positions_;
+  bool mixed_;
+};
+
 struct KernelRegistration {
-  KernelRegistration(const char* name, KernelFn fn);
+  KernelRegistration(const char* name, KernelFn fn, OwnBf16 own);
 };
 
 /// Index of a kernel, or -1. Indices are stable within a process.
 int find_kernel(const char* name);
 const char* kernel_name(int index);
-KernelFn kernel_function(int index);
+/// Runs a kernel on the calling thread, bf16 operands included.
+void run_kernel(int index, const KernelCall& call);
 int kernel_count();
 
-#define OCTAVO_KERNEL(name)                                                              \
-  static void octavo_kernel_##name(const KernelCall& call);                              \
-  static const KernelRegistration octavo_registration_##name(#name, octavo_kernel_##name); \
+#define OCTAVO_KERNEL(name) OCTAVO_KERNEL_BF16(name, OwnBf16::none())
+#define OCTAVO_KERNEL_BF16(name, own)                                                           \
+  static void octavo_kernel_##name(const KernelCall& call);                                     \
+  static const KernelRegistration octavo_registration_##name(#name, octavo_kernel_##name, own); \
   static void octavo_kernel_##name([[maybe_unused]] const KernelCall& call)

@@ -6,14 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "../common/clones.h"
 #include "../common/parallel.h"
-
-/// Vector code for the machine at hand; the plain one everywhere else. For free functions that hold a hot loop.
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define OCTAVO_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define OCTAVO_CLONES
-#endif
 
 // Elements per tile: 20 to 60 microseconds of work, several times what waking a sleeping thread costs.
 constexpr int64_t kTileElements = 32768;  // arithmetic with exp and the like, 0.5 to 2 ns an element

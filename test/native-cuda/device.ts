@@ -1,7 +1,8 @@
 // Kernels called straight through the addon: arrays in, arrays out. Shared by the tests of this folder.
 import { native } from "../../runtime/native.ts";
 
-export type Numbers = Float64Array | Float32Array | Int32Array | Uint8Array;
+/** A Uint16Array holds the bits of bf16 numbers. */
+export type Numbers = Float64Array | Float32Array | Uint16Array | Int32Array | Uint8Array;
 /** An input; with `update` it is changed in place and comes back with the outputs. */
 export interface Operand { shape: readonly number[]; data: Numbers; update?: boolean }
 export interface Output { out: readonly number[]; like?: Numbers }
@@ -9,7 +10,7 @@ export interface Settings { threads?: number; kernels?: "fast" | "reference" }
 
 /** Index of a dtype in the addon (native-cuda/common/tensor_view.h). */
 export const dtypeOf = (data: Numbers): number =>
-  data instanceof Float64Array ? 0 : data instanceof Float32Array ? 1 : data instanceof Int32Array ? 5 : 7;
+  data instanceof Float64Array ? 0 : data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 2 : data instanceof Int32Array ? 5 : 7;
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
@@ -29,6 +30,20 @@ export const single = (operand: Operand): Operand => ({ ...operand, data: Float3
 /** Rounded to f32 but kept as f64: what the f64 twin must be given to be comparable with the f32 one. */
 export const rounded = (operand: Operand): Operand => ({ ...operand, data: Float64Array.from(Float32Array.from(operand.data)) });
 
+/** The bits of the nearest bf16 (ties to even, NaN stays NaN), computed here so that the kernels have something to agree with. */
+export function bf16Bits(numbers: ArrayLike<number>): Uint16Array {
+  const words = new Uint32Array(Float32Array.from(numbers).buffer);
+  return Uint16Array.from(words, (w) => ((w & 0x7fffffff) > 0x7f800000 ? w | 0x400000 : w + 0x7fff + (w >>> 16 & 1)) >>> 16);
+}
+
+/** The numbers that bits of bf16 stand for. */
+export const bf16Values = (bits: Uint16Array): Float64Array =>
+  Float64Array.from(new Float32Array(Uint32Array.from(bits, (b) => b << 16).buffer));
+
+/** Rounded to bf16, and the same kept as f64. */
+export const narrowed = (operand: Operand): Operand => ({ ...operand, data: bf16Bits(operand.data) });
+export const roundedToBf16 = (operand: Operand): Operand => ({ ...operand, data: bf16Values(bf16Bits(operand.data)) });
+
 /**
  * Runs one kernel. `operands` are inputs, absent ones (undefined) and outputs ({ out: shape }) in the kernel's order; outputs
  * have the dtype of the first input and come back in order. They start as NaN: a kernel must write them, not add to them.
@@ -39,7 +54,7 @@ export async function run(name: string, operands: readonly (Operand | Output | u
   return await runMixed(name, operands, scalars, settings) as (Float32Array | Float64Array)[];
 }
 
-/** As `run`, but an output may be `like` an array of another dtype. Integers start as -1 (255). */
+/** As `run`, but an output may be `like` an array of another dtype. Integers start as -1 (255), bf16 as NaN. */
 export async function runMixed(name: string, operands: readonly (Operand | Output | undefined)[],
   scalars: readonly number[] = [], settings: Settings = {}): Promise<Numbers[]> {
   const device = native();
@@ -72,6 +87,7 @@ export async function runMixed(name: string, operands: readonly (Operand | Outpu
 function unwritten({ out, like }: Output, first: Operand | undefined): Numbers {
   if (like instanceof Int32Array) return new Int32Array(sizeOf(out)).fill(-1);
   if (like instanceof Uint8Array) return new Uint8Array(sizeOf(out)).fill(255);
+  if ((like ?? first?.data) instanceof Uint16Array) return new Uint16Array(sizeOf(out)).fill(0x7fc0);
   return new ((like ?? first?.data) instanceof Float64Array ? Float64Array : Float32Array)(sizeOf(out)).fill(NaN);
 }
 
