@@ -1,56 +1,69 @@
-// How fast the products and attention are, per number of threads: npm run bench -- kernels [--json] [--write]
-// OCTAVO_GEMM=portable measures the version without oneDNN. Best of 15 runs of 10 launches each.
-import { pathToFileURL } from "node:url";
+/**
+ * How fast each kernel is alone, and whether norms, activations and optimizers reach what memory gives.
+ * `npm run bench -- kernels [--json] [--write] [--only=NAME,NAME] [--megabytes=128] [--rounds=10]`
+ *
+ * kernels/memory/...: arrays of 128 MB each, several times the last cache, against STREAM's copy on as many threads, measured in the
+ *   same run before, between and after (the best counts). Both are counted as McCalpin does, bytes read plus bytes written. The bar takes
+ *   the copy with ordinary stores: these kernels store so too, because what they write is read next and mostly still in the cache then;
+ *   `ofStreaming` is the share of the copy that goes around the caches.
+ * kernels/cache/...: 4096 x 256, no bar: GB/s, or GFLOP/s where the time is in products. There is a row for every kernel of the engine.
+ * OCTAVO_GEMM=portable measures the products without oneDNN. Best of the rounds.
+ */
+import { parseArgs } from "node:util";
 import { native } from "../../runtime/native.ts";
-import { keep, report, rounded } from "./report.ts";
+import { temporaryFolder } from "../process/octavo.ts";
+import { measure } from "./kernels/measure.ts";
+import { type Row, everyRow, exempt, memoryRows, optimizerRows } from "./kernels/rows.ts";
+import { type CopySpeed, streamCopy } from "./peers/stream-copy.ts";
+import { keep, report, reportFlags, rounded } from "./report.ts";
 
-const f32 = 1;
+const threadCounts = [1, 2], bar = 0.8, width = 256;
+const { values: flags } = parseArgs({ options: { ...reportFlags, only: { type: "string", default: "" }, megabytes: { type: "string", default: "128" }, rounds: { type: "string", default: "10" } } });
+const only = flags.only.split(",").filter(Boolean), rounds = Number(flags.rounds), arrayBytes = Number(flags.megabytes) * 2 ** 20;
+const wanted = (rows: Row[]): Row[] => rows.filter(({ kernel }) => only.length === 0 || only.includes(kernel));
+const threadsOf = (threads: number): string => `${threads} thread${threads === 1 ? "" : "s"}`;
 
-/** A tensor of small, repeatable numbers. */
-function tensor(...shape: number[]): number {
-  const size = shape.reduce((a, b) => a * b, 1), handle = native().allocate(f32, shape);
-  native().upload(handle, Float32Array.from({ length: size }, (_, i) => ((i * 7919) % 1000) / 1000 - 0.5));
-  return handle;
-}
-
-interface Case { kernel: string; operands: number[]; scalars: number[]; flop: number }
-
-function cases(): Case[] {
-  const [R, I, O] = [4096, 96, 384], x = tensor(R, I), w = tensor(O, I), bias = tensor(O), y = tensor(R, O), flop = 2 * R * I * O;
-  const [B, N, H, K, grid] = [4, 197, 3, 32, 14], [q, k, v, out, dy, dq, dk, dv] = Array.from({ length: 8 }, () => tensor(B, N, H * K));
-  const lse = tensor(B, H, N), table = tensor(732, H), dtable = tensor(732, H), scalars = [H, H, 0, grid, grid, 1 / Math.sqrt(K)];
-  return [
-    { kernel: "linear_forward", operands: [x, w, bias, y], scalars: [], flop },
-    { kernel: "linear_backward_input", operands: [y, w, x], scalars: [], flop },
-    { kernel: "linear_backward_weight", operands: [y, x, w], scalars: [], flop },
-    { kernel: "attention_forward", operands: [q, k, v, 0, table, out, lse], scalars, flop: 4 * B * H * N * N * K },
-    { kernel: "attention_backward", operands: [dy, q, k, v, 0, table, out, lse, dq, dk, dv, dtable], scalars, flop: 10 * B * H * N * N * K },
-  ];
-}
-
-export async function measure(threadCounts: number[]): Promise<{ kernel: string; threads: number; milliseconds: number; gflops: number }[]> {
-  const results = [], launches = 10, all = cases();
-  for (const threads of threadCounts) {
-    await native().fence();
-    native().configure({ threads });
-    for (const { kernel, operands, scalars, flop } of all) {
-      const id = native().kernel(kernel);
-      let milliseconds = Infinity;
-      for (let round = 0; round < 15; round++) {
-        await native().fence();
-        const start = performance.now();
-        for (let i = 0; i < launches; i++) native().launch(id, operands, scalars);
-        await native().fence();
-        milliseconds = Math.min(milliseconds, (performance.now() - start) / launches);
-      }
-      results.push({ kernel, threads, milliseconds, gflops: flop / milliseconds / 1e6 });
+async function memory(): Promise<void> {
+  const folder = temporaryFolder();
+  try {
+    const copy = streamCopy(folder.path), best = new Map<number, CopySpeed>();
+    const measureCopy = (): void => threadCounts.forEach((threads) => {
+      const { ordinary, streaming } = copy(threads, arrayBytes), before = best.get(threads);
+      best.set(threads, { ordinary: Math.max(ordinary, before?.ordinary ?? 0), streaming: Math.max(streaming, before?.streaming ?? 0) });
+    });
+    const found: { name: string; row: Row; seconds: Map<number, number> }[] = [];
+    const groups = [["f32", memoryRows(arrayBytes / 4 / width, width, "f32")], ["f32", optimizerRows(arrayBytes / 4 / width, width)]] as const;
+    for (const [dtype, rows] of groups) {
+      measureCopy();
+      for (const row of wanted(rows)) found.push({ name: `${row.kernel}/${dtype}`, row, seconds: await measure(row, threadCounts, { rounds, roundMs: 1 }) });
     }
+    measureCopy();
+    for (const [threads, { ordinary, streaming }] of best) {
+      report({ case: `kernels/stream copy/${threadsOf(threads)}`, value: ordinary, unit: "GB/s" });
+      report({ case: `kernels/stream copy, streaming stores/${threadsOf(threads)}`, value: streaming, unit: "GB/s" });
+    }
+    for (const { name, row, seconds } of found)
+      for (const [threads, each] of seconds) {
+        const value = row.bytes / each / 1e9, { ordinary, streaming } = best.get(threads)!;
+        report({ case: `kernels/memory/${name}/${threadsOf(threads)}`, value, unit: "GB/s", ratio: value / ordinary, bar, ok: value / ordinary >= bar, ofStreaming: rounded(value / streaming), ms: rounded(1000 * each) });
+      }
+  } finally {
+    folder.remove();
   }
-  return results;
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  for (const { kernel, threads, milliseconds, gflops } of await measure([1, 2]))
-    report({ case: `kernels/${kernel}/${threads} threads`, value: gflops, unit: "GFLOP/s", milliseconds: rounded(milliseconds) });
-  keep("kernels", "Kernels against what memory and cores can do");
+async function everyKernel(): Promise<void> {
+  const rows = everyRow(4096, width);
+  for (const row of wanted(rows))
+    for (const [threads, seconds] of await measure(row, threadCounts, { rounds: 5, roundMs: 2 })) {
+      const [amount, unit] = row.flop === undefined ? [row.bytes, "GB/s"] : [row.flop, "GFLOP/s"];
+      report({ case: `kernels/cache/${row.kernel}/${threadsOf(threads)}`, value: amount / seconds / 1e9, unit, us: rounded(1e6 * seconds) });
+    }
+  const named = new Set([...rows.map(({ kernel }) => kernel), ...Object.keys(exempt)]);
+  const missing = native().kernels().filter((kernel) => !named.has(kernel));
+  report({ case: "kernels/without a row", value: missing.length, unit: "kernels", bar: 0, ok: missing.length === 0, ...(missing.length ? { missing } : {}), exempt });
 }
+
+await memory();
+await everyKernel();
+keep("kernels", "Kernels against what memory and cores can do");

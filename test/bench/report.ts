@@ -46,7 +46,7 @@ export function report(found: Case): void {
   reported.push(line);
   if (!line.ok) process.exitCode = 1;
   if (json) console.log(JSON.stringify({ event: "bench", ...line }));
-  else console.log([line.case.padEnd(46), `${line.value}`.padStart(9), line.unit.padEnd(8), verdict(line).padEnd(26), line.note ?? facts(line)].join(" ").trimEnd());
+  else console.log([line.case.padEnd(56), `${line.value}`.padStart(9), line.unit.padEnd(8), verdict(line).padEnd(26), line.note ?? facts(line)].join(" ").trimEnd());
 }
 
 function verdict({ ratio, bar, ok }: Case): string {
