@@ -54,7 +54,11 @@ export interface Native {
   dieWithParent(parentPid?: number): void;
   info(): {
     cores: number;
+    /** Vector extensions in use, and what OCTAVO_ISA holds them to ("none" when it is not set). */
     isa: string[];
+    isaLimit: "none" | "avx512" | "avx2" | "baseline";
+    /** Which version of the hot loops runs. */
+    clones: "avx512f" | "avx2" | "default";
     threads: number;
     gemm: { library: string; version?: string; tried: string[] };
     cuda: { compiled: boolean; devices: number; note: string };
@@ -81,6 +85,7 @@ function load(): Native {
   try {
     return coded(createRequire(import.meta.url)(path) as Native);
   } catch (cause) {
+    if (cause instanceof Error && (cause as { code?: string }).code === "ERR_NATIVE") throw toRuntimeError(cause); // it loads, and refuses
     throw new RuntimeError("ERR_NATIVE", `The native addon ${path} does not load. Rebuild it: npm run setup`, { path }, { cause });
   }
 }

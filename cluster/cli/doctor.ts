@@ -38,11 +38,13 @@ function addon(): Finding[] {
   } catch (error) {
     return [{ name: "native addon", state: "missing", found: explain(error), fix: "npm run setup" }];
   }
-  const { gemm, cuda, openmp, isa, threads } = info;
+  const { gemm, cuda, openmp, isa, isaLimit, clones, threads } = info;
   const oneDnn = gemm.library.toLowerCase().includes("dnnl") || gemm.library.toLowerCase().includes("onednn");
   return [
     { name: "native addon", state: "ok", found: `loaded, ${threads} thread${threads === 1 ? "" : "s"}` },
-    { name: "instruction sets", state: isa.length ? "ok" : "limited", found: isa.join(" ") || "none beyond the baseline", details: { isa } },
+    { name: "instruction sets", state: isa.length && isaLimit === "none" ? "ok" : "limited", details: { isa, isaLimit, clones },
+      found: `${isa.join(" ") || "none beyond the baseline"}; loops run as ${clones}${isaLimit === "none" ? "" : `, held to OCTAVO_ISA=${isaLimit}`}`,
+      ...(isaLimit === "none" ? {} : { fix: "Leave OCTAVO_ISA out for full speed." }) },
     { name: "OpenMP", state: openmp ? "ok" : "limited", found: openmp ? "compiled in" : "absent: kernels run on one thread", ...(openmp ? {} : { fix: "Install a g++ with libgomp, then npm run setup." }) },
     { name: "oneDNN", state: oneDnn ? "ok" : "limited", found: `matmul by ${gemm.library}${gemm.version ? ` ${gemm.version}` : ""}; tried ${gemm.tried.join(", ") || "nothing"}`, details: { ...gemm },
       ...(oneDnn ? {} : { fix: "sudo apt-get install -y libdnnl2" }) },

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "../comm/slab.h"
+#include "../common/isa.h"
 #include "../device/handle_table.h"
 #include "../device/host.h"
 #include "../device/pool.h"
@@ -237,6 +238,8 @@ Napi::Value about(const Napi::CallbackInfo& info) {
   Napi::Object result = Napi::Object::New(env);
   result.Set("cores", host_cores());
   result.Set("isa", strings(env, host_isa()));
+  result.Set("isaLimit", isa_limit_name());
+  result.Set("clones", isa_clone());
   result.Set("threads", device->stream.threads);
   result.Set("gemm", gemm);
   result.Set("cuda", cuda);
@@ -245,6 +248,11 @@ Napi::Value about(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  try {
+    isa_limit();
+  } catch (const CodedError& error) {
+    throw coded(env, error.code, error.what());
+  }
   if (device_taken.exchange(true))
     throw coded(env, "ERR_NATIVE", "another JavaScript thread of this process owns the device already");
   device = new Device(env);

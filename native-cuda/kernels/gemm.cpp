@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "../common/fault.h"
+#include "../common/isa.h"
 
 namespace {
 // The C interface of oneDNN 2 and 3, as far as we use it (oneapi/dnnl/dnnl.h); both majors agree on it.
@@ -17,6 +18,14 @@ struct DnnlVersion {
   unsigned cpu_runtime, gpu_runtime;
 };
 constexpr unsigned kRuntimeSequential = 1, kRuntimeOpenMP = 2;
+
+/// Holds a oneDNN that has computed nothing yet to OCTAVO_ISA (dnnl_cpu_isa_t of oneapi/dnnl/dnnl_types.h). Whether it obeys.
+bool hold_to_isa_limit(void* library) {
+  constexpr int kDnnlIsa[] = {0, 0xe7, 0x7, 0x1};  // IsaLimit -> none, avx512_core_bf16, avx2, sse41
+  const int isa = kDnnlIsa[static_cast<int>(isa_limit())];
+  auto set = reinterpret_cast<int (*)(int)>(dlsym(library, "dnnl_set_max_cpu_isa"));
+  return isa == 0 || (set && set(isa) == 0);
+}
 
 struct Choice {
   GemmLibrary about{"portable", "", {}};
@@ -51,6 +60,11 @@ Choice choose() {
     // A thread pool of its own would split one product by the number of threads, and with it change its bits.
     if (v.cpu_runtime != kRuntimeOpenMP && v.cpu_runtime != kRuntimeSequential) {
       choice.about.tried.push_back(format("%s: built with thread runtime %u, which we cannot hold to one thread", name, v.cpu_runtime));
+      dlclose(library);
+      continue;
+    }
+    if (!hold_to_isa_limit(library)) {
+      choice.about.tried.push_back(format("%s: cannot be held to OCTAVO_ISA=%s", name, isa_limit_name()));
       dlclose(library);
       continue;
     }
