@@ -8,6 +8,7 @@ export const errorCodes = {
   ERR_HANDLE: "a tensor was used after it was freed",
   ERR_MEMORY: "the device has no room for an allocation",
   ERR_DEVICE: "a kernel failed on the device",
+  ERR_COMPILE: "a step cannot be recorded or replayed",
   ERR_NATIVE: "the native addon is missing or refuses",
   ERR_TAPE: "a gradient was asked for that was not recorded",
   ERR_LEAK: "tensors outlived the scope that owned them",

@@ -7,6 +7,7 @@
  * NA-3: a kernel that fails makes the fault sticky: later commands are skipped, every `read` and `fence` rejects with
  *       ERR_DEVICE and details {op, sequence, message}, until `configure` is called on the idle device.
  * NA-4: the same call with the same operands gives the same bits whatever the number of threads.
+ * NA-5: a replay gives the bits that the calls it was recorded from give (device/program.h: PR-1 to PR-5).
  */
 import { createRequire } from "node:module";
 import { addonPath } from "../native-cuda/index.ts";
@@ -37,6 +38,21 @@ export interface Native {
   /** Commands not yet executed. */
   pending(): number;
 
+  /** From here on allocations, launches and uploads are also written down. `read`, `fence` and `replay` throw ERR_COMPILE until the end. */
+  recordBegin(inputs: readonly number[]): void;
+  /** A new program that gives `outputs`. Without outputs: ends the recording and forgets it. The recording is over also when this throws ERR_COMPILE. */
+  recordEnd(outputs: readonly number[]): number;
+  recordEnd(): void;
+  /** "" when both recorded the same, else the first difference in words. */
+  programDifference(a: number, b: number): string;
+  /** Not dropped, and all its tensors from outside are alive. */
+  programExists(program: number): boolean;
+  /** Frees the record. Replays already enqueued still run. */
+  programDrop(program: number): void;
+  programDescribe(program: number): ProgramRecord;
+  /** Enqueues all commands of a program as one; returns new tensors for its outputs. Throws ERR_COMPILE when inputs do not fit or the program is gone. */
+  replay(program: number, inputs: readonly number[]): number[];
+
   /** Anonymous shared memory; a peer process of the same user maps it with `slabOpen(pid, fd, bytes)`. */
   slabCreate(bytes: number): { slab: number; pid: number; fd: number; bytes: number };
   /** Throws ERR_LANE when the peer or its slab is gone. */
@@ -64,6 +80,17 @@ export interface Native {
     cuda: { compiled: boolean; devices: number; note: string };
     openmp: boolean;
   };
+}
+
+/** A recorded step as data. Operands name storages by their position; -1 is an absent operand. */
+export interface ProgramRecord {
+  inputs: number;
+  outputs: number;
+  scratchBytes: number;
+  /** `first` and `last`: the commands that use it; `offset`: the place of an internal one in the scratch block. */
+  storages: { kind: "input" | "output" | "internal" | "outside"; index: number; bytes: number; offset: number; first: number; last: number }[];
+  /** `form` is dtype and shape: "f32 (2, 3)". */
+  commands: { op: string; operands: { storage: number; form: string }[]; scalars: number[]; constantBytes: number }[];
 }
 
 let loaded: Native | undefined;
@@ -107,6 +134,8 @@ function coded(addon: Native): Native {
     configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free),
     kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch: wrap(addon.launch), upload: wrap(addon.upload),
     read: settle(addon.read), fence: settle(addon.fence), memory: wrap(addon.memory), pending: wrap(addon.pending),
+    recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
+    programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),
     slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead),
     dieWithParent: wrap(addon.dieWithParent), info: wrap(addon.info),

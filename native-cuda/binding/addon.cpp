@@ -7,48 +7,21 @@
 #include <atomic>
 #include <cstdlib>
 
-#include "../comm/slab.h"
 #include "../common/isa.h"
-#include "../device/handle_table.h"
-#include "../device/host.h"
-#include "../device/pool.h"
-#include "../device/stream.h"
 #include "../kernels/gemm.h"
 #include "../kernels/registry.h"
-#include "completions.h"
 #include "convert.h"
+#include "device.h"
 
-namespace {
-constexpr int kMaxOperands = 16, kMaxScalars = 32;
-std::atomic<bool> device_taken{false};
-
-struct Device {
-  Completions completions;
-  SlabTable slabs;
-  Pool pool;
-  HandleTable tensors;
-  Stream stream;  // last: its thread is joined before anything that it uses goes
-
-  explicit Device(Napi::Env env)
-      : completions(env),
-        pool([this](Block block) {
-          Command command;
-          command.kind = Command::Kind::release;
-          command.name = "release";
-          command.target = block.data;
-          command.bytes = block.reserved;
-          stream.push(std::move(command));
-        }),
-        tensors(pool),
-        stream([this](uint64_t id, const StreamFault* fault) { completions.report(id, fault); }) {
-    stream.threads = host_cores();
-  }
-};
-
-// Heap object behind a pointer: its stream thread must be joined by the cleanup hook, before the environment goes.
 Device* device = nullptr;
 
+namespace {
+// Many-parameter calls move 128 parameters of four tensors at once. Ranks that are too large are for the table to refuse.
+constexpr int kMaxOperands = 512, kMaxScalars = 512, kMaxGiven = 16;
+std::atomic<bool> device_taken{false};
+
 Napi::Value configure(const Napi::CallbackInfo& info) {
+  device->not_recorded("configure");
   if (!device->stream.idle())
     throw CodedError("ERR_NATIVE", format("configure: %zu commands are pending; await fence() first", device->stream.pending()));
   const Napi::Object options = info[0].As<Napi::Object>();
@@ -71,19 +44,21 @@ Napi::Value configure(const Napi::CallbackInfo& info) {
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const int64_t dtype = integer(info[0], "allocate: dtype");
   if (dtype < 0 || dtype >= kDTypes) throw CodedError("ERR_DTYPE", format("allocate: there is no dtype %lld", static_cast<long long>(dtype)));
-  int64_t shape[kMaxOperands];
-  const int rank = numbers(info[1], shape, kMaxOperands, "allocate: shape");
-  return Napi::Number::New(info.Env(), static_cast<double>(device->tensors.allocate(static_cast<DType>(dtype), shape, rank)));
+  int64_t shape[kMaxGiven];
+  const int rank = numbers(info[1], shape, kMaxGiven, "allocate: shape");
+  const int64_t handle = device->tensors.allocate(static_cast<DType>(dtype), shape, rank);
+  if (device->recorder) device->recorder->made(handle);
+  return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 
 Napi::Value view(const Napi::CallbackInfo& info) {
-  int64_t shape[kMaxOperands];
-  const int rank = numbers(info[1], shape, kMaxOperands, "view: shape");
+  int64_t shape[kMaxGiven];
+  const int rank = numbers(info[1], shape, kMaxGiven, "view: shape");
   return Napi::Number::New(info.Env(), static_cast<double>(device->tensors.view(integer(info[0], "view"), shape, rank)));
 }
 
 Napi::Value free_tensor(const Napi::CallbackInfo& info) {
-  device->tensors.free(integer(info[0], "free"));
+  if (const uint64_t ended = device->tensors.free(integer(info[0], "free"))) device->programs.ended(ended);
   return info.Env().Undefined();
 }
 
@@ -117,6 +92,7 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
   for (int i = 0; i < command.tensors; ++i)
     views[i] = handles[i] ? device->tensors.find(handles[i], command.name, i) : TensorView{};
   std::copy_n(scalars, command.scalars, reinterpret_cast<double*>(views + command.tensors));
+  if (device->recorder) device->recorder->kernel(command.kernel, command.name, handles, views, command.tensors, scalars, command.scalars);
   device->stream.push(std::move(command));
   return info.Env().Undefined();
 }
@@ -132,12 +108,14 @@ Command copy_command(const char* name, void* target, const void* source, size_t 
 }
 
 Napi::Value upload(const Napi::CallbackInfo& info) {
-  const TensorView& target = device->tensors.find(integer(info[0], "upload"), "upload");
+  const int64_t handle = integer(info[0], "upload");
+  const TensorView& target = device->tensors.find(handle, "upload");
   const Bytes source = bytes_of(info[1], "upload");
   if (source.length != target.bytes())
     throw CodedError("ERR_SHAPE", format("upload: the tensor (%s) has %zu bytes, the data %zu", dtype_name(target.dtype), target.bytes(), source.length));
   std::unique_ptr<unsigned char[]> kept(new unsigned char[source.length]);
   if (source.length) std::memcpy(kept.get(), source.data, source.length);
+  if (device->recorder) device->recorder->upload(handle, target, kept.get());
   Command command = copy_command("upload", target.data, kept.get(), source.length);
   command.payload = std::move(kept);
   device->stream.push(std::move(command));
@@ -145,6 +123,7 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value read(const Napi::CallbackInfo& info) {
+  device->not_recorded("read");
   const TensorView& source = device->tensors.find(integer(info[0], "read"), "read");
   Napi::ArrayBuffer target = Napi::ArrayBuffer::New(info.Env(), source.bytes());
   Command command = copy_command("read", target.Data(), source.data, source.bytes());
@@ -155,6 +134,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value fence(const Napi::CallbackInfo& info) {
+  device->not_recorded("fence");
   Command command;
   command.name = "fence";
   const Completions::Ticket ticket = device->completions.open(info.Env());
@@ -205,6 +185,7 @@ Napi::Value slab_close(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value slab_write(const Napi::CallbackInfo& info) {
+  device->not_recorded("slabWrite");
   const TensorView& source = device->tensors.find(integer(info[0], "slabWrite"), "slabWrite");
   void* target = device->slabs.at(static_cast<int>(integer(info[1], "slabWrite: slab")), size(info[2], "slabWrite: offset"), source.bytes());
   device->stream.push(copy_command("slabWrite", target, source.data, source.bytes()));
@@ -212,6 +193,7 @@ Napi::Value slab_write(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value slab_read(const Napi::CallbackInfo& info) {
+  device->not_recorded("slabRead");
   const TensorView& target = device->tensors.find(integer(info[2], "slabRead"), "slabRead");
   const void* source = device->slabs.at(static_cast<int>(integer(info[0], "slabRead: slab")), size(info[1], "slabRead: offset"), target.bytes());
   device->stream.push(copy_command("slabRead", target.data, source, target.bytes()));
@@ -287,6 +269,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("dieWithParent", end_with_parent);
   OCTAVO_EXPORT("info", about);
 #undef OCTAVO_EXPORT
+  export_programs(env, exports);
   return exports;
 }
 }  // namespace

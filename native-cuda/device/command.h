@@ -7,9 +7,12 @@
 
 #include "../common/tensor_view.h"
 
+struct Program;
+
 struct Command {
   enum class Kind : uint8_t {
     kernel,   // payload: TensorView[tensors], then double[scalars]
+    replay,   // `program`; payload: the addresses it runs with
     copy,     // `bytes` from source to target; payload may own the source
     fence,    // completes when everything before it is done
     release,  // gives `target` of `bytes` back to the system
@@ -25,6 +28,7 @@ struct Command {
   const void* source = nullptr;
   size_t bytes = 0;
   std::unique_ptr<unsigned char[]> payload;
+  std::shared_ptr<const Program> program;
 
   const TensorView* views() const { return reinterpret_cast<const TensorView*>(payload.get()); }
   const double* values() const { return reinterpret_cast<const double*>(payload.get() + sizeof(TensorView) * tensors); }

@@ -36,7 +36,7 @@ int64_t HandleTable::allocate(DType dtype, const int64_t* shape, int rank) {
     storage = free_storages_.back();
     free_storages_.pop_back();
   }
-  storages_[storage] = {block, 0};
+  storages_[storage] = {block, 0, ++serial_, false};
   return occupy(view, storage);
 }
 
@@ -69,17 +69,30 @@ int64_t HandleTable::occupy(const TensorView& view, int32_t storage) {
   return slot.generation * kSlots + index;
 }
 
-void HandleTable::free(int64_t handle) {
+uint64_t HandleTable::free(int64_t handle) {
   find(handle, "free");
+  uint64_t ended = 0;
   Slot& slot = slots_[handle % kSlots];
   Storage& storage = storages_[slot.storage];
   if (--storage.users == 0) {
     pool_.give(storage.block);
     free_storages_.push_back(slot.storage);
+    if (storage.watched) ended = storage.serial;
   }
   slot.storage = -1;
   free_slots_.push_back(static_cast<int32_t>(handle % kSlots));
   --live_;
+  return ended;
+}
+
+StorageId HandleTable::storage_of(int64_t handle) const {
+  const int32_t storage = slots_[handle % kSlots].storage;
+  return {storage, storages_[storage].serial};
+}
+
+bool HandleTable::alive(StorageId id) const {
+  const Storage& storage = storages_[id.index];
+  return storage.serial == id.serial && storage.users > 0;
 }
 
 const TensorView& HandleTable::find(int64_t handle, const char* purpose, int operand) const {

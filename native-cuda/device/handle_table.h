@@ -8,6 +8,12 @@
 #include "../common/tensor_view.h"
 #include "pool.h"
 
+/// A storage, told apart from those that had its number before.
+struct StorageId {
+  int32_t index = -1;
+  uint64_t serial = 0;
+};
+
 class HandleTable {
  public:
   explicit HandleTable(Pool& pool) : pool_(pool) {}
@@ -16,10 +22,16 @@ class HandleTable {
 
   int64_t allocate(DType dtype, const int64_t* shape, int rank);
   int64_t view(int64_t handle, const int64_t* shape, int rank);
-  void free(int64_t handle);
+  /// The serial number of the storage when it ended with this handle and is watched; else 0.
+  uint64_t free(int64_t handle);
   /// `purpose` and `operand` appear in the error. The view stays valid in stream order, even after `free`.
   const TensorView& find(int64_t handle, const char* purpose, int operand = -1) const;
   int64_t tensors() const { return live_; }
+  /// Of a handle that is alive.
+  StorageId storage_of(int64_t handle) const;
+  bool alive(StorageId id) const;
+  /// `free` will tell when this storage ends.
+  void watch(StorageId id) { storages_[static_cast<size_t>(id.index)].watched = true; }
 
  private:
   struct Slot {
@@ -30,6 +42,8 @@ class HandleTable {
   struct Storage {
     Block block;
     int32_t users = 0;
+    uint64_t serial = 0;
+    bool watched = false;
   };
 
   int64_t occupy(const TensorView& view, int32_t storage);
@@ -40,4 +54,5 @@ class HandleTable {
   std::vector<Storage> storages_;
   std::vector<int32_t> free_storages_;
   int64_t live_ = 0;
+  uint64_t serial_ = 0;
 };

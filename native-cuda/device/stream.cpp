@@ -12,6 +12,7 @@
 
 #include "../kernels/registry.h"
 #include "pool.h"
+#include "program.h"
 
 namespace {
 constexpr int kNicer = 5;
@@ -75,13 +76,16 @@ void Stream::execute(Command& command) {
   if (command.kind == Command::Kind::release) return Pool::unmap(command.target, command.bytes);
   if (command.kind == Command::Kind::unmap) return void(munmap(command.target, command.bytes));
   if (fault_ || command.kind == Command::Kind::fence) return;
+  const char* running = command.name;
   try {
     if (command.kind == Command::Kind::copy) {
       if (command.bytes) std::memcpy(command.target, command.source, command.bytes);
+    } else if (command.kind == Command::Kind::replay) {
+      command.program->run(reinterpret_cast<void* const*>(command.payload.get()), threads, reference, stop_, running);
     } else {
       run_kernel(command.kernel, {command.views(), command.tensors, command.values(), command.scalars, threads, reference});
     }
   } catch (const std::exception& error) {
-    fault_ = StreamFault{command.name, error.what(), command.sequence};
+    fault_ = StreamFault{running, error.what(), command.sequence};
   }
 }

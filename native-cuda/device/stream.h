@@ -27,7 +27,7 @@ class Stream {
   Stream& operator=(const Stream&) = delete;
 
   void push(Command command);
-  /// Finishes the command that runs and joins the thread. What waits, and what is pushed later, never runs.
+  /// Finishes the kernel that runs and joins the thread. What waits, and what is pushed later, never runs.
   void stop();
   size_t pending() const { return pushed_.load(std::memory_order_acquire) - done_.load(std::memory_order_acquire); }
   bool idle() const { return pending() == 0; }
@@ -46,7 +46,7 @@ class Stream {
   std::atomic<uint64_t> pushed_{0}, done_{0};
   std::mutex mutex_;
   std::condition_variable work_, room_;
-  bool stop_ = false;
+  std::atomic<bool> stop_{false};  // changed under the mutex
   std::optional<StreamFault> fault_;
   std::thread thread_;
 };

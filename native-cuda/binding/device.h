@@ -1,0 +1,49 @@
+// The device behind the addon's functions: everything that one JavaScript thread owns.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+
+#include "../comm/slab.h"
+#include "../device/handle_table.h"
+#include "../device/host.h"
+#include "../device/pool.h"
+#include "../device/program.h"
+#include "../device/stream.h"
+#include "completions.h"
+
+struct Device {
+  Completions completions;
+  SlabTable slabs;
+  Pool pool;
+  HandleTable tensors;
+  ProgramTable programs;
+  std::unique_ptr<Recorder> recorder;  // while a recording is open
+  Stream stream;                       // last: its thread is joined before anything that it uses goes
+
+  explicit Device(Napi::Env env)
+      : completions(env),
+        pool([this](Block block) {
+          Command command;
+          command.kind = Command::Kind::release;
+          command.name = "release";
+          command.target = block.data;
+          command.bytes = block.reserved;
+          stream.push(std::move(command));
+        }),
+        tensors(pool),
+        stream([this](uint64_t id, const StreamFault* fault) { completions.report(id, fault); }) {
+    stream.threads = host_cores();
+  }
+
+  /// For what a program cannot repeat: throws ERR_COMPILE while a recording is open.
+  void not_recorded(const char* what) const {
+    if (recorder) throw CodedError("ERR_COMPILE", format("%s: not possible while a step is recorded. Do it before or after.", what));
+  }
+};
+
+// Heap object behind a pointer: its stream thread must be joined by the cleanup hook, before the environment goes.
+extern Device* device;
+
+/// The functions of programs.cpp.
+void export_programs(Napi::Env env, Napi::Object exports);

@@ -1,0 +1,125 @@
+import { RuntimeError } from "../errors.ts";
+import { type NamedTensors, type Program, type Tensor, adoptOutputs, isRecording, record } from "../tensor/index.ts";
+import { recordingTape } from "./tape.ts";
+
+export interface CompiledOptions {
+  /** Signatures remembered; the one unused for longest is forgotten first. 4 by default. */
+  limit?: number;
+  /** Told once per signature that cannot be compiled. */
+  onRefused?(reason: string): void;
+}
+
+export interface CompiledStatistics {
+  /** Calls that ran their work and recorded it. */
+  recorded: number;
+  replayed: number;
+  /** Calls that ran their work unrecorded: refused signatures, or inside a tape or another recording. */
+  eager: number;
+  /** Why signatures were refused, in order. */
+  refused: readonly string[];
+}
+
+type Entry = { program?: Program; verified: boolean; refused: boolean };
+
+/**
+ * Work that is recorded when its inputs' shapes come for the first time, recorded again and compared the second time, and
+ * replayed natively from the third.
+ *
+ * CS-1: every call gives the bits that running the work gives. Two recordings that differ refuse the signature: its calls stay eager.
+ * CS-2: the work depends on its inputs, on tensors from outside (parameters, states; it may change them in place) and on the key
+ *       alone; what it makes and does not return, it frees.
+ * CS-3: outputs are new tensors each time, owned by the entered scope, else by the caller.
+ * CS-4: nothing is recorded or replayed inside a tape or another recording: those see every op.
+ */
+export class Compiled {
+  readonly #entries = new Map<string, Entry>();
+  readonly #limit: number;
+  #recorded = 0;
+  #replayed = 0;
+  #eager = 0;
+  readonly #refused: string[] = [];
+
+  constructor(readonly name: string, private readonly o: CompiledOptions = {}) {
+    this.#limit = o.limit ?? 4;
+    if (!(Number.isInteger(this.#limit) && this.#limit > 0)) {
+      throw new RuntimeError("ERR_INPUT", `${name}: limit expected one signature or more, got ${this.#limit}. Leave it out for 4.`, { limit: this.#limit });
+    }
+  }
+
+  get statistics(): CompiledStatistics {
+    return { recorded: this.#recorded, replayed: this.#replayed, eager: this.#eager, refused: [...this.#refused] };
+  }
+
+  /** `key` stands for everything but tensors that the work depends on. The work gets the inputs under their names. */
+  run(inputs: NamedTensors, work: () => NamedTensors, key = ""): NamedTensors {
+    if (recordingTape() || isRecording()) return this.#runEagerly(work);
+    const signature = signatureOf(inputs, key);
+    const entry = this.#entry(signature);
+    if (entry?.refused) return this.#runEagerly(work);
+    if (!entry?.verified) return this.#record(signature, entry?.program, Object.values(inputs), work);
+    this.#replayed++;
+    return entry.program!.replay(Object.values(inputs));
+  }
+
+  /** What is recorded for these inputs. */
+  program(inputs: NamedTensors, key = ""): Program | undefined {
+    return this.#entries.get(signatureOf(inputs, key))?.program;
+  }
+
+  /** Forgets all programs. It may be used again. */
+  clear(): void {
+    for (const { program } of this.#entries.values()) program?.drop();
+    this.#entries.clear();
+  }
+
+  #runEagerly(work: () => NamedTensors): NamedTensors {
+    this.#eager++;
+    return adoptOutputs(work());
+  }
+
+  #record(signature: string, first: Program | undefined, inputs: readonly Tensor[], work: () => NamedTensors): NamedTensors {
+    this.#recorded++;
+    const { outputs, program, refused } = record(inputs, work);
+    const reason = refused ?? (first ? first.difference(program!) : "");
+    if (reason === "") {
+      first?.drop();
+      this.#remember(signature, { program, verified: first !== undefined, refused: false });
+    } else {
+      program?.drop();
+      first?.drop();
+      this.#remember(signature, { verified: false, refused: true });
+      const message = `${this.name} is not compiled: ${reason}`;
+      this.#refused.push(message);
+      this.o.onRefused?.(message);
+    }
+    return adoptOutputs(outputs);
+  }
+
+  /** What is known about a signature. A program ends with the tensors from outside that it uses: then it is recorded afresh. */
+  #entry(signature: string): Entry | undefined {
+    const entry = this.#entries.get(signature);
+    if (!entry) return undefined;
+    this.#entries.delete(signature);
+    if (entry.program && !entry.program.exists) return undefined;
+    this.#entries.set(signature, entry); // the last of the map is the one used last
+    return entry;
+  }
+
+  #remember(signature: string, entry: Entry): void {
+    this.#entries.delete(signature);
+    this.#entries.set(signature, entry);
+    if (this.#entries.size <= this.#limit) return;
+    const [oldest, { program }] = this.#entries.entries().next().value!;
+    program?.drop();
+    this.#entries.delete(oldest);
+  }
+}
+
+function signatureOf(inputs: NamedTensors, key: string): string {
+  let signature = key;
+  for (const name of Object.keys(inputs)) {
+    const { dtype, shape } = inputs[name];
+    signature += `|${name}:${dtype}:${shape.join(",")}`;
+  }
+  return signature;
+}
