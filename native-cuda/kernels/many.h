@@ -2,6 +2,7 @@
 // MA-1: a tile lies within one tensor, and tiles come from the shapes alone; elementwise rules so give the same bits as when
 //       each parameter has a call of its own.
 #pragma once
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,7 @@ class ManyArguments {
     std::vector<int64_t> first{0};
     for (int i = 0; i < count_; ++i) first.push_back(first.back() + tile_count(elements(i), kLightTile));
     parallel_tiles(first.back(), at().threads(), [&](int64_t tile) {
-      int i = 0;
-      while (tile >= first[static_cast<size_t>(i) + 1]) ++i;
+      const auto i = static_cast<int>(std::upper_bound(first.begin(), first.end(), tile) - first.begin() - 1);
       const int64_t begin = (tile - first[static_cast<size_t>(i)]) * kLightTile;
       body(i, begin, std::min(elements(i), begin + kLightTile));
     });

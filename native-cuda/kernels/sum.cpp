@@ -1,5 +1,7 @@
 #include "sum.h"
 
+#include <algorithm>
+
 #include "arguments.h"
 #include "tiles.h"
 
@@ -25,10 +27,6 @@ void sum_all_backward(const float* dy, float* dx, int64_t n, int threads) {
   element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { std::fill(dx + begin, dx + end, *dy); });
 }
 
-double sum_squares(const float* x, int64_t n, int threads) {
-  return sum_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) { return sum_squares_tile(x + begin, end - begin); });
-}
-
 OCTAVO_KERNEL(sum_all) {
   const Arguments a(call, "sum_all", {"x", "y"});
   a.floating(0), a.same_dtype(1, 0), a.count(1, 1, "(1)");
@@ -45,11 +43,33 @@ OCTAVO_KERNEL(sum_all_backward) {
         [&] { sum_all_backward(a.data<const float>(0), a.data<float>(1), n, a.threads()); });
 }
 
+/// One team for the tiles of all tensors: most gradients are smaller than a tile.
+static void sum_squares(const Arguments& a, int count, double* y) {
+  std::vector<int64_t> first{0};
+  for (int i = 0; i < count; ++i) first.push_back(first.back() + tile_count(a[i].numel, kLightTile));
+  std::vector<double> partial(static_cast<size_t>(first.back()));
+  parallel_tiles(first.back(), a.threads(), [&](int64_t tile) {
+    const auto i = std::upper_bound(first.begin(), first.end(), tile) - first.begin() - 1;
+    const int64_t begin = (tile - first[static_cast<size_t>(i)]) * kLightTile, end = std::min(a[static_cast<int>(i)].numel, begin + kLightTile);
+    partial[static_cast<size_t>(tile)] = sum_squares_tile(a.data<const float>(static_cast<int>(i)) + begin, end - begin);
+  });
+  for (int i = 0; i < count; ++i) {
+    y[i] = 0;
+    for (int64_t tile = first[static_cast<size_t>(i)]; tile < first[static_cast<size_t>(i) + 1]; ++tile) y[i] += partial[static_cast<size_t>(tile)];
+  }
+}
+
 OCTAVO_KERNEL(sum_squares) {
-  const Arguments a(call, "sum_squares", {"x", "y"}, {"index"});
-  a.floating(0), a.dtype(1, DType::f64);
-  double& y = a.data<double>(1)[a.whole(0, 0, a[1].numel - 1)];
-  const int64_t n = a[0].numel;
-  a.run([&]<class T>(T) { y = sum_squares_reference(a.data<const T>(0), n); },
-        [&] { y = sum_squares(a.data<const float>(0), n, a.threads()); });
+  std::vector<std::string> texts;
+  for (int i = 1; i < call.tensors; ++i) texts.push_back(format("x%d", i));
+  texts.push_back("y");
+  std::vector<const char*> names;
+  for (const std::string& text : texts) names.push_back(text.c_str());
+  const Arguments a(call, "sum_squares", names, {"first"});
+  const int count = call.tensors - 1;
+  a.dtype(count, DType::f64);
+  double* const y = a.data<double>(count) + a.whole(0, 0, a[count].numel - count);
+  for (int i = 0; i < count; ++i) a.floating(i), a.same_dtype(i, 0);
+  a.run([&]<class T>(T) { for (int i = 0; i < count; ++i) y[i] = sum_squares_reference(a.data<const T>(i), a[i].numel); },
+        [&] { sum_squares(a, count, y); });
 }

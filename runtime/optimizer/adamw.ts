@@ -1,11 +1,10 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, kernel, zeros } from "../tensor/index.ts";
+import { type Tensor, kernel, operandsPerCall, zeros } from "../tensor/index.ts";
 import { type Moved, inGroups, owned } from "./many.ts";
 import { needState } from "./state.ts";
 
 const adamwKernel = kernel("adamw"), adamwManyKernel = kernel("adamw_many");
-/** A kernel call takes 16 tensors. */
-const perCall = 4;
+const perCall = Math.floor(operandsPerCall / 4);
 
 export interface StepOptions {
   /** Number of this update, counted from 1: bias correction needs it. */

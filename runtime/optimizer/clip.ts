@@ -1,10 +1,13 @@
-import { type Tensor, kernel } from "../tensor/index.ts";
+import { type Tensor, kernel, operandsPerCall } from "../tensor/index.ts";
 
 const sumSquaresKernel = kernel("sum_squares");
 
-/** Sum of squares of each gradient -> f64 (n), accumulated in f64 in an order fixed by shape. */
+/** Sum of squares of each gradient -> f64 (n), accumulated in f64 in an order fixed by shape: one kernel call for many of them. */
 export function sumSquares(gradients: readonly Tensor[], into: Tensor): void {
-  gradients.forEach((gradient, index) => sumSquaresKernel([gradient, into], [index]));
+  for (let start = 0, end = 0; start < gradients.length; start = end) {
+    while (end < gradients.length && end - start < operandsPerCall - 1 && gradients[end].dtype === gradients[start].dtype) end++;
+    sumSquaresKernel([...gradients.slice(start, end), into], [start]);
+  }
 }
 
 /** The norm over all tensors: sums of squares are added in name order, in f64, so that every layout gets the same bits. */

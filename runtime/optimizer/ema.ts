@@ -1,11 +1,10 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, clone, kernel } from "../tensor/index.ts";
+import { type Tensor, clone, kernel, operandsPerCall } from "../tensor/index.ts";
 import { owned } from "./many.ts";
 import { RuntimeError } from "../errors.ts";
 
 const emaManyKernel = kernel("ema_many");
-/** A kernel call takes 16 tensors. */
-const perCall = 8;
+const perCall = Math.floor(operandsPerCall / 2);
 
 /** Averages of parameters over the updates of a run. They start as the parameters of the first update. */
 export interface Ema {

@@ -1,12 +1,11 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, kernel, zeros } from "../tensor/index.ts";
+import { type Tensor, kernel, operandsPerCall, zeros } from "../tensor/index.ts";
 import type { Optimizer } from "./adamw.ts";
 import { type Moved, inGroups, owned } from "./many.ts";
 import { needState } from "./state.ts";
 
 const sgdKernel = kernel("sgd"), sgdManyKernel = kernel("sgd_many");
-/** A kernel call takes 16 tensors. */
-const perCall = 5;
+const perCall = Math.floor(operandsPerCall / 3);
 
 export interface SgdOptions {
   /** 0.9 by default; 0 is plain gradient descent. */

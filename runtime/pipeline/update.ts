@@ -29,10 +29,11 @@ export interface UpdateSettings {
 
 /** Moves every parameter that has a gradient, and frees the gradients. A parameter without one stays where it is. */
 export function applyGradients(parameters: Parameters, gradients: ReadonlyMap<string, Tensor>, optimizer: OptimizerLike, o: UpdateSettings): void {
-  for (const [name, gradient] of gradients) {
-    optimizer.step(parameters[name], gradient, { step: o.step + 1, learningRate: o.learningRate, gradScale: o.gradScale });
-    gradient.dispose();
-  }
+  const settings = { step: o.step + 1, learningRate: o.learningRate, gradScale: o.gradScale };
+  const moved = [...gradients].map(([name, gradient]) => [parameters[name], gradient] as const);
+  if (optimizer.stepMany) optimizer.stepMany(moved, settings);
+  else for (const [parameter, gradient] of moved) optimizer.step(parameter, gradient, settings);
+  for (const gradient of gradients.values()) gradient.dispose();
 }
 
 /**

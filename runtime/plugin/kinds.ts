@@ -168,9 +168,11 @@ export interface Evaluator {
 
 // --------------------------------------------------------------------------------------------------------------- training
 
-/** Moves one parameter at a time; what it remembers per parameter is in the checkpoint by name. */
+/** Moves parameters; what it remembers per parameter is in the checkpoint by name. */
 export interface OptimizerLike {
   step(parameter: Parameter, gradient: Tensor, o: { step: number; learningRate: number; gradScale: number }): void;
+  /** The same bits as `step` for each, in fewer kernel calls. */
+  stepMany?(moved: readonly (readonly [parameter: Parameter, gradient: Tensor])[], o: { step: number; learningRate: number; gradScale: number }): void;
   state(parameter: Parameter): Record<string, Tensor>;
   /** What `state` gave, from a checkpoint. */
   load(parameter: Parameter, state: Record<string, ArrayLike<number>>): void;

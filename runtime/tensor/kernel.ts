@@ -4,6 +4,9 @@ import { type Tensor, allocate, liveHandle } from "./tensor.ts";
 
 export type Launch = (operands: readonly (Tensor | undefined)[], scalars?: readonly number[]) => void;
 
+/** A kernel call takes so many tensors, and as many scalars. */
+export const operandsPerCall = 512;
+
 const noScalars: readonly number[] = [];
 
 /**

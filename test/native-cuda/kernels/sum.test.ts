@@ -22,7 +22,7 @@ describe("sum_squares", () => {
     });
   }
 
-  it("refuses an index beyond its result", () => refuses(run("sum_squares", [noise([2], 1), { out: [2] }], [2]), /sum_squares: index expected a whole number in \[0, 1\], got 2/));
+  it("refuses an index beyond its result", () => refuses(run("sum_squares", [noise([2], 1), { out: [2] }], [2]), /sum_squares: first expected a whole number in \[0, 1\], got 2/));
 });
 
 describe("sum_all", () => {

@@ -119,6 +119,23 @@ describe("clipping", () => {
   }));
 });
 
+describe("sumSquares of many", () => {
+  noLeaks();
+  it("gives the bits of a call for each, whatever their number and dtypes", () => withScope(async (scope) => {
+    const count = 600, [together, alone] = scope.enter(() => {
+      const gradients = Array.from({ length: count }, (_, i) => randn([i % 7, 1 + (i % 5)], { seed: i, dtype: i % 100 === 99 ? "f64" : "f32" }));
+      gradients.push(randn([300_000], { seed: count, dtype: "f32" }));
+      const [many, each] = [zeros([count + 1], "f64"), gradients.map(() => zeros([1], "f64"))];
+      sumSquares(gradients, many);
+      gradients.forEach((gradient, i) => sumSquares([gradient], each[i]));
+      return [many, each];
+    });
+    const singles = await Promise.all((alone as Tensor[]).map((tensor) => tensor.item()));
+    assert.deepEqual([...await (together as Tensor).read() as Float64Array], singles);
+    assert.ok(singles[count] > 250_000, "the sum of the large one");
+  }));
+});
+
 describe("many parameters at once", () => {
   noLeaks();
   const shapes = [[2, 3], [1], [4], [0], [2, 2], [5], [3]];
