@@ -1,29 +1,34 @@
 import { ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type Launch, type Shape, type Tensor, allocate, kernel, sameShape, zeros } from "../tensor/index.ts";
+import { type DType, type Launch, type Precision, type Shape, type Tensor, allocate, kernel, sameShape, widened, zeros } from "../tensor/index.ts";
 import { like, needFloat } from "./check.ts";
 
 // Element-wise arithmetic with the usual broadcasting: shapes are aligned at the right, a dimension of 1 or a missing one repeats.
+// y has the dtype of a; every operand gets its gradient in its own dtype.
 
 const addKernel = kernel("add"), subKernel = kernel("sub"), mulKernel = kernel("mul"), divKernel = kernel("div");
 const sumToKernel = kernel("sum_to"), scaleKernel = kernel("scale"), castKernel = kernel("cast");
 
 type Binary = (a: Tensor, b: Tensor) => Tensor;
 
+/** What a gradient must look like: the operand's shape and dtype. */
+export interface Form { shape: Shape; dtype: DType }
+export const form = ({ shape, dtype }: Tensor): Form => ({ shape, dtype });
+
 /** y = a + b. */
 export const add: Binary = defineOp({
   name: "add",
   operands: ["a", "b"],
-  forward: (a: Tensor, b: Tensor) => ({ output: broadcast("add", addKernel, a, b), saves: { a: a.shape, b: b.shape } }),
-  gradients: { a: (dy, { a }) => sumTo(dy, a), b: (dy, { b }) => sumTo(dy, b) },
+  forward: (a: Tensor, b: Tensor) => ({ output: broadcast("add", addKernel, a, b), saves: { a: form(a), b: form(b) } }),
+  gradients: { a: (dy, { a }) => backTo(dy, a), b: (dy, { b }) => backTo(dy, b) },
 });
 
 /** y = a - b. */
 export const sub: Binary = defineOp({
   name: "sub",
   operands: ["a", "b"],
-  forward: (a: Tensor, b: Tensor) => ({ output: broadcast("sub", subKernel, a, b), saves: { a: a.shape, b: b.shape } }),
-  gradients: { a: (dy, { a }) => sumTo(dy, a), b: (dy, { b }) => scale(sumTo(dy, b), -1) },
+  forward: (a: Tensor, b: Tensor) => ({ output: broadcast("sub", subKernel, a, b), saves: { a: form(a), b: form(b) } }),
+  gradients: { a: (dy, { a }) => backTo(dy, a), b: (dy, { b }) => scale(backTo(dy, b), -1) },
 });
 
 /** y = a * b, element by element. */
@@ -31,7 +36,7 @@ export const mul: Binary = defineOp({
   name: "mul",
   operands: ["a", "b"],
   forward: (a: Tensor, b: Tensor) => ({ output: broadcast("mul", mulKernel, a, b), saves: { a, b } }),
-  gradients: { a: (dy, { a, b }) => sumTo(mul(dy, b), a.shape), b: (dy, { a, b }) => sumTo(mul(dy, a), b.shape) },
+  gradients: { a: (dy, { a, b }) => backThrough(mulKernel, dy, b, a), b: (dy, { a, b }) => backThrough(mulKernel, dy, a, b) },
 });
 
 /** y = a / b. Gradients: da = dy / b, db = -dy * y / b. */
@@ -40,9 +45,18 @@ export const div: Binary = defineOp({
   operands: ["a", "b"],
   forward(a: Tensor, b: Tensor) {
     const y = broadcast("div", divKernel, a, b);
-    return { output: y, saves: { a: a.shape, b, y } };
+    return { output: y, saves: { a: form(a), b, y } };
   },
-  gradients: { a: (dy, { a, b }) => sumTo(div(dy, b), a), b: (dy, { b, y }) => scale(sumTo(div(mul(dy, y), b), b.shape), -1) },
+  gradients: {
+    a: (dy, { a, b }) => backThrough(divKernel, dy, b, a),
+    b(dy, { b, y }) {
+      const moved = allocate(dy.shape, widened(b.dtype));
+      mulKernel([dy, y, moved]);
+      const db = backThrough(divKernel, moved, b, b);
+      moved.dispose();
+      return scale(db, -1);
+    },
+  },
 });
 
 /** y = factor * x. */
@@ -58,10 +72,21 @@ export const scale: (x: Tensor, factor: number) => Tensor = defineOp({
   gradients: { x: (dy, factor) => scale(dy, factor) },
 });
 
-export type CastTarget = "f32" | "f64" | "i32" | "u8";
+export type CastTarget = "f32" | "f64" | "bf16" | "i32" | "u8";
 
-/** The same numbers in another dtype (f32, f64, i32, u8); a gradient goes back in the dtype of x. */
-export const cast: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
+/**
+ * The same numbers in another dtype (f32, f64, bf16, i32, u8): x itself when that is its own; bf16 is rounded to nearest even.
+ * A gradient goes back in the dtype of x.
+ */
+export const cast = (x: Tensor, dtype: CastTarget): Tensor => (x.dtype === dtype ? x : castOp(x, dtype));
+
+/** x as activations are stored: as bf16 where the precision is bf16, otherwise as it is. f64, the reference, stays f64. */
+export const toPrecision = (x: Tensor, precision: Precision): Tensor => (precision === "bf16" && x.dtype === "f32" ? castOp(x, "bf16") : x);
+
+/** x in the dtype that losses and statistics have: as f32 where it is bf16, otherwise as it is. */
+export const widen = (x: Tensor): Tensor => (x.dtype === "bf16" ? castOp(x, "f32") : x);
+
+const castOp: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
   name: "cast",
   operands: ["x"],
   forward(x: Tensor, dtype: CastTarget) {
@@ -69,7 +94,7 @@ export const cast: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
     castKernel([x, y]);
     return { output: y, saves: x.dtype };
   },
-  gradients: { x: (dy, dtype) => cast(dy, dtype as CastTarget) },
+  gradients: { x: (dy, dtype) => castOp(dy, dtype as CastTarget) },
 });
 
 /**
@@ -120,6 +145,25 @@ const expandToOp = defineOp({
   },
   gradients: { x: (dy, shape) => sumTo(dy, shape) },
 });
+
+/** The gradient of an operand from that of the output: summed over what was repeated, in the operand's dtype. Not recorded. */
+export function backTo(dy: Tensor, { shape, dtype }: Form): Tensor {
+  if (sameShape(dy.shape, shape)) return cast(dy, dtype as CastTarget);
+  const dx = allocate(shape, dtype);
+  sumToKernel([dy, dx]);
+  return dx;
+}
+
+/** The gradient of an operand of which dy `launch` other is the part of each element; what is still to be summed keeps f32. */
+function backThrough(launch: Launch, dy: Tensor, other: Tensor, operand: Form): Tensor {
+  const summed = !sameShape(dy.shape, operand.shape);
+  const parts = allocate(dy.shape, summed ? widened(operand.dtype) : operand.dtype);
+  launch([dy, other, parts]);
+  if (!summed) return parts;
+  const dx = backTo(parts, operand);
+  parts.dispose();
+  return dx;
+}
 
 function broadcast(op: string, launch: Launch, a: Tensor, b: Tensor): Tensor {
   needFloat(op, "a", a);

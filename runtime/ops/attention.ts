@@ -1,8 +1,8 @@
 import { ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type Tensor, allocate, kernel } from "../tensor/index.ts";
+import { type Tensor, kernel } from "../tensor/index.ts";
 import { type AttentionRules, attentionRules } from "./attention-rules.ts";
-import { like, needDtype, needFloat, needShape } from "./check.ts";
+import { like, needDtype, needFloat, needShape, wide } from "./check.ts";
 
 const attentionForward = kernel("attention_forward");
 const attentionBackward = kernel("attention_backward");
@@ -46,7 +46,7 @@ const attentionOp = defineOp({
     const rules = attentionRules(input, { batch: q.shape[0], queries: q.shape[1], keys: k.shape[1], heads, causal: input.causal ?? false, biasTable: biasTable !== undefined, shape: q.shape });
     const scalars = [...plain, ...rules.scalars], extra = rules.operands;
     const y = like(q);
-    const lse = allocate([q.shape[0], heads, q.shape[1]], q.dtype);
+    const lse = wide([q.shape[0], heads, q.shape[1]], q);
     attentionForward([q, k, v, keyMask, biasTable, y, lse, ...extra], scalars);
     return { output: y, saves: { q, k, v, keyMask, biasTable, y, lse, scalars, extra } };
   },
@@ -93,7 +93,7 @@ function checkAttention({ q, k, v, keyMask, biasTable, heads, kvHeads = heads, c
 
 /**
  * Rotary positions: x (B, N, H*K), positions i32 (B, N), invFreq (K/2) -> like x. Element i of a head pairs with i + K/2.
- * Angles are computed in f32 (f64 for f64 tensors). Source: Su et al. 2021.
+ * Angles are computed in f32 (f64 for f64 tensors); for bf16 tensors give f32 frequencies. Source: Su et al. 2021.
  */
 export const rope = defineOp({
   name: "rope",

@@ -1,8 +1,11 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
-import { type DType, type Shape, type Tensor, allocate, isFloat, liveHandle } from "../tensor/index.ts";
+import { type DType, type Shape, type Tensor, allocate, isFloat, liveHandle, widened } from "../tensor/index.ts";
 
 /** Uninitialised tensor of the shape and dtype of another. */
 export const like = (x: Tensor): Tensor => allocate(x.shape, x.dtype);
+
+/** Uninitialised tensor for what keeps its digits beside `x`: statistics and losses, f32 where x is bf16. */
+export const wide = (shape: Shape, x: Tensor): Tensor => allocate(shape, widened(x.dtype));
 
 /** Last dimension, 1 for a scalar. */
 export const lastDimension = (x: Tensor): number => x.shape[x.rank - 1] ?? 1;
@@ -29,21 +32,29 @@ export function needSameShape(op: string, operand: string, x: Tensor, shape: Sha
   needShape(op, operand, x, shape, fix);
 }
 
-/** A live operand of the computing dtypes: f32, and f64 for reference work. All float operands of one op agree. */
-export function needFloat(op: string, operand: string, x: Tensor, dtype: DType = x.dtype): void {
+/** The dtypes that ops compute with: f32, bf16, and f64 for reference work. */
+const computes = (dtype: DType): boolean => dtype === "f32" || dtype === "bf16" || dtype === "f64";
+
+/** May operands of these dtypes be numbers of one op? bf16 is read as f32 there; f64, the reference, meets only itself. */
+export const meet = (a: DType, b: DType): boolean => computes(a) && computes(b) && (a === "f64") === (b === "f64");
+
+/** A live operand of a computing dtype that may meet `beside`, the dtype of the first operand. Throws ERR_DTYPE. */
+export function needFloat(op: string, operand: string, x: Tensor, beside: DType = x.dtype): void {
   liveHandle(x, op, operand);
-  if (x.dtype === dtype && (dtype === "f32" || dtype === "f64")) return;
-  const fix = isFloat(x.dtype) || x.dtype === dtype ? "Cast it with cast(x, dtype)." : "Ids and masks are not numbers to compute with.";
-  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${x.dtype === dtype ? "f32 or f64" : dtype}, got ${x.dtype}. ${fix}`,
-    { op, operand, expected: dtype, got: x.dtype });
+  if (meet(x.dtype, beside)) return;
+  const expected = x.dtype === beside ? "f32, bf16 or f64" : beside === "f64" ? "f64" : "f32 or bf16";
+  const fix = !isFloat(x.dtype) ? "Ids and masks are not numbers to compute with; cast(x, dtype) makes numbers of them."
+    : x.dtype === "f16" ? "f16 is only carried: cast what was computed in another dtype."
+    : "f64 is for reference work and mixes with nothing: cast one of the two with cast(x, dtype).";
+  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${expected}, got ${x.dtype}. ${fix}`, { op, operand, expected, got: x.dtype, fix });
 }
 
 /** Ids are i32, masks u8 (1 = real). */
-export function needDtype(op: string, operand: string, x: Tensor, dtype: DType): void {
+export function needDtype(op: string, operand: string, x: Tensor, dtype: DType, advice?: string): void {
   liveHandle(x, op, operand);
   if (x.dtype === dtype) return;
-  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${dtype}, got ${x.dtype}. Make it with fromArray(data, shape, "${dtype}").`,
-    { op, operand, expected: dtype, got: x.dtype });
+  const fix = advice ?? `Make it with fromArray(data, shape, "${dtype}").`;
+  throw new RuntimeError("ERR_DTYPE", `${op}: ${operand} expected ${dtype}, got ${x.dtype}. ${fix}`, { op, operand, expected: dtype, got: x.dtype, fix });
 }
 
 /** A usable dimension number from one that may count from the end. */

@@ -1,6 +1,6 @@
 import { RuntimeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type Tensor, fromArray, full, kernel } from "../tensor/index.ts";
+import { type Tensor, fromArray, full, kernel, widened } from "../tensor/index.ts";
 import { split64 } from "../tensor/philox.ts";
 import { mul } from "./arithmetic.ts";
 import { like, needDtype, needFloat, needShape } from "./check.ts";
@@ -37,7 +37,7 @@ export function dropPath(x: Tensor, o: DropoutOptions): Tensor {
   needShape("dropPath", "x", x, ["B", ...x.shape.slice(1)], "The first dimension counts samples.");
   if (!(o.p >= 0 && o.p < 1)) throw new RuntimeError("ERR_INPUT", `dropPath: p expected in [0, 1), got ${o.p}. Use 0 to switch it off.`, { p: o.p });
   if (o.p === 0) return x;
-  return mul(x, dropoutOp(full([x.shape[0], ...x.shape.slice(1).map(() => 1)], 1, x.dtype), o, "dropPath"));
+  return mul(x, dropoutOp(full([x.shape[0], ...x.shape.slice(1).map(() => 1)], 1, widened(x.dtype)), o, "dropPath"));
 }
 
 const dropoutOp = defineOp({

@@ -1,5 +1,5 @@
 export { gelu, quickGelu, silu, relu, tanh, sigmoid, sin, cos, exp, log, sqrt, abs, swiglu } from "./activation.ts";
-export { add, sub, mul, div, scale, cast, sumTo, expandTo } from "./arithmetic.ts";
+export { type CastTarget, add, sub, mul, div, scale, cast, toPrecision, widen, sumTo, expandTo } from "./arithmetic.ts";
 export { type AttentionInput, attention, rope } from "./attention.ts";
 export type { AttentionDropout, AttentionGroups, AttentionRules } from "./attention-rules.ts";
 export { clamp, neg, pow } from "./clamp.ts";

@@ -1,7 +1,7 @@
 import { ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type Tensor, accumulate, allocate, kernel, viewOf, zeros } from "../tensor/index.ts";
-import { lastDimension, needDtype, needFloat, needShape } from "./check.ts";
+import { type Tensor, accumulate, allocate, kernel, viewOf, widened, zeros } from "../tensor/index.ts";
+import { lastDimension, like, needDtype, needFloat, needShape, wide } from "./check.ts";
 import { type CrossEntropyOptions, crossEntropyScalars } from "./loss.ts";
 import { cut, join } from "./shape.ts";
 
@@ -29,9 +29,9 @@ const op = defineOp({
   operands: ["x", "weight", "bias"],
   forward(x: Tensor, weight: Tensor, bias: Tensor | undefined, labels: Tensor, scalars: readonly number[], chunkRows: number) {
     check(x, weight, bias, labels, chunkRows);
-    const loss = zeros([1], x.dtype), lses: Tensor[] = [], part = allocate([1], x.dtype);
+    const loss = zeros([1], widened(x.dtype)), lses: Tensor[] = [], part = like(loss);
     eachChunk(x, labels, chunkRows, (rows, ids) => {
-      const logits = allocate([ids.size, weight.shape[0]], x.dtype), lse = allocate([ids.size], x.dtype);
+      const logits = allocate([ids.size, weight.shape[0]], x.dtype), lse = wide([ids.size], x);
       linearForward([rows, weight, bias, logits]);
       crossEntropyForward([logits, ids, part, lse], scalars);
       accumulate(part, loss);
@@ -54,7 +54,7 @@ const op = defineOp({
         logits.dispose();
         pieces.push(dx);
       });
-      if (pieces.length === 0) return [zeros(x.shape, x.dtype), zeros(weight.shape, x.dtype), bias && zeros(bias.shape, x.dtype)];
+      if (pieces.length === 0) return [x, weight, bias].map((operand) => operand && zeros(operand.shape, operand.dtype));
       const flat = pieces.length === 1 ? pieces[0] : join(pieces, 0), dx = viewOf(flat, x.shape);
       for (const piece of [flat, ...pieces]) piece.dispose(); // the view keeps the storage of its own
       return [dx, dweight.total, dbias.total];
@@ -66,8 +66,8 @@ const op = defineOp({
 class Sum {
   total: Tensor | undefined;
 
-  add(like: Tensor, write: (into: Tensor) => void): void {
-    const part = allocate(like.shape, like.dtype);
+  add(operand: Tensor, write: (into: Tensor) => void): void {
+    const part = like(operand);
     write(part);
     if (this.total === undefined) {
       this.total = part;

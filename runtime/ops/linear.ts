@@ -62,7 +62,14 @@ export const matmul: (a: Tensor, b: Tensor, o?: MatmulOptions) => Tensor = defin
     return { output: y, saves: { a, b, transA, transB } };
   },
   gradients: {
-    a: (dy, { b, transA, transB }) => (transA ? matmul(b, dy, { transA: transB, transB: true }) : matmul(dy, b, { transB: !transB })),
-    b: (dy, { a, transA, transB }) => (transB ? matmul(dy, a, { transA: true, transB: transA }) : matmul(a, dy, { transA: !transA })),
+    a: (dy, { a, b, transA, transB }) => (transA ? product(b, dy, transB, true, a) : product(dy, b, false, !transB, a)),
+    b: (dy, { a, b, transA, transB }) => (transB ? product(dy, a, true, transA, b) : product(a, dy, !transA, false, b)),
   },
 });
+
+/** The product of two matrices as the gradient of an operand: in its shape and dtype. */
+function product(left: Tensor, right: Tensor, transLeft: boolean, transRight: boolean, operand: Tensor): Tensor {
+  const dx = like(operand);
+  matmulKernel([left, right, dx], [Number(transLeft), Number(transRight)]);
+  return dx;
+}

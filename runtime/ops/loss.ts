@@ -1,12 +1,12 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type Launch, type Tensor, allocate, fromArray, kernel } from "../tensor/index.ts";
+import { type Launch, type Tensor, fromArray, kernel } from "../tensor/index.ts";
 import { add, scale } from "./arithmetic.ts";
-import { lastDimension, like, needDtype, needFloat, needSameShape, needShape } from "./check.ts";
+import { lastDimension, like, needDtype, needFloat, needSameShape, needShape, wide } from "./check.ts";
 import { matmul } from "./linear.ts";
 import { l2Normalize } from "./norm.ts";
 
-// Losses are sums times a weight, shape (1): the caller puts 1 / (number counted in the whole batch) into the weight,
+// Losses are sums times a weight, shape (1), f32 also for bf16 operands: the caller puts 1 / (number counted in the whole batch) into the weight,
 // so that the losses of microbatches add up. Label -100 is not counted. Empty operands give 0.
 
 export interface LossOptions {
@@ -72,8 +72,8 @@ const crossEntropyOp = defineOp({
     needDtype(op, "labels", labels, "i32");
     needShape(op, "logits", logits, ["...", "V"], "One row of classes per label.");
     needShape(op, "labels", labels, logits.shape.slice(0, -1), "One label per row of logits.");
-    const loss = allocate([1], logits.dtype);
-    const lse = allocate([labels.size], logits.dtype);
+    const loss = wide([1], logits);
+    const lse = wide([labels.size], logits);
     crossEntropyForward([logits, labels, loss, lse], scalars);
     return { output: loss, saves: { logits, labels, lse, scalars } };
   },
@@ -125,7 +125,7 @@ export const binaryCrossEntropy = defineOp({
     needFloat("binaryCrossEntropy", "logits", logits);
     needDtype("binaryCrossEntropy", "labels", labels, "i32");
     needSameShape("binaryCrossEntropy", "labels", labels, logits.shape, "One label per logit.");
-    const loss = allocate([1], logits.dtype);
+    const loss = wide([1], logits);
     bceForward([logits, labels, loss], [weight]);
     return { output: loss, saves: { logits, labels, weight } };
   },
@@ -165,7 +165,7 @@ function pairLoss(name: string, kernelName: string, columns?: number): (pred: Te
       needFloat(name, "target", target, pred.dtype);
       if (columns !== undefined) needShape(name, "pred", pred, ["K", columns], "One box of four numbers per row.");
       needSameShape(name, "target", target, pred.shape, "One target per prediction.");
-      const loss = allocate([1], pred.dtype);
+      const loss = wide([1], pred);
       forwardKernel([pred, target, loss], [weight]);
       return { output: loss, saves: { pred, target, weight } };
     },

@@ -1,6 +1,6 @@
 import { defineOp } from "../autograd/index.ts";
-import { type Tensor, allocate, kernel } from "../tensor/index.ts";
-import { lastDimension, like, needFloat, needShape } from "./check.ts";
+import { type Tensor, kernel } from "../tensor/index.ts";
+import { lastDimension, like, needFloat, needShape, wide } from "./check.ts";
 
 const layerNormForward = kernel("layer_norm_forward");
 const layerNormBackwardInput = kernel("layer_norm_backward_input");
@@ -20,7 +20,7 @@ export const layerNorm = defineOp({
     needAffine("layerNorm", "bias", x, bias);
     const y = like(x), mean = perRow(x), rstd = perRow(x);
     layerNormForward([x, weight, bias, y, mean, rstd], [eps]);
-    return { output: y, saves: { x, weight, mean, rstd } };
+    return { output: y, saves: { x, weight, bias, mean, rstd } };
   },
   gradients: {
     x(dy, { x, weight, mean, rstd }) {
@@ -28,8 +28,8 @@ export const layerNorm = defineOp({
       layerNormBackwardInput([dy, x, weight, mean, rstd, dx]);
       return dx;
     },
-    "weight, bias": (dy, { x, weight, mean, rstd }) => {
-      const dw = like(weight), db = like(weight);
+    "weight, bias": (dy, { x, weight, bias, mean, rstd }) => {
+      const dw = like(weight), db = like(bias);
       layerNormBackwardAffine([dy, x, mean, rstd, dw, db]);
       return [dw, db];
     },
@@ -80,7 +80,7 @@ export const l2Normalize = defineOp({
 });
 
 /** One number per row, for statistics that the gradient needs again. */
-const perRow = (x: Tensor): Tensor => allocate([x.size / Math.max(1, lastDimension(x))], x.dtype);
+const perRow = (x: Tensor): Tensor => wide([x.size / Math.max(1, lastDimension(x))], x);
 
 function needAffine(op: string, operand: string, x: Tensor, affine: Tensor): void {
   needFloat(op, "x", x);

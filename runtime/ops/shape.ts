@@ -1,7 +1,7 @@
 import { ShapeError } from "../errors.ts";
 import { type GradientRule, defineOp, recordingTape } from "../autograd/index.ts";
 import { type Shape, type Tensor, allocate, kernel, sizeOf, viewOf, zeros } from "../tensor/index.ts";
-import { needAxis, needShape } from "./check.ts";
+import { needAxis, needDtype, needShape } from "./check.ts";
 
 // Ops that move elements without computing. All take any dtype.
 
@@ -70,7 +70,10 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   }
   const along = needAxis("concat", axis, parts[0].rank, parts[0].shape);
   const others = parts[0].shape.map((size, i) => (i === along ? "any" : size));
-  parts.forEach((part, i) => needShape("concat", `part ${i}`, part, others, `All parts agree with the first except in dimension ${along}.`));
+  parts.forEach((part, i) => {
+    needShape("concat", `part ${i}`, part, others, `All parts agree with the first except in dimension ${along}.`);
+    needDtype("concat", `part ${i}`, part, parts[0].dtype, "Parts are moved as they are: cast(part, dtype) first.");
+  });
   const output = join(parts, along);
   const saved = { along, sizes: parts.map((part) => part.shape[along]) };
   recordingTape()?.add({ op: "concat", inputs: parts, outputs: [output], rules: concatRules(parts.length), saved });

@@ -1,4 +1,5 @@
 import { RuntimeError } from "../errors.ts";
+import { fromBf16, toBf16 } from "./bf16.ts";
 
 /** In the order of the native enum `DType`: the index is the code that crosses the border. */
 export const dtypes = ["f64", "f32", "bf16", "f16", "i64", "i32", "i8", "u8", "bool"] as const;
@@ -6,6 +7,8 @@ export type DType = (typeof dtypes)[number];
 export type Shape = readonly number[];
 
 export type HostArray = Float64Array | Float32Array | Uint16Array | BigInt64Array | Int32Array | Int8Array | Uint8Array;
+/** Elements as JavaScript numbers, whatever their dtype. */
+export type Numbers = Float64Array | Float32Array | Int32Array | Int8Array | Uint8Array;
 
 type HostArrayClass = {
   new (length: number): HostArray;
@@ -42,17 +45,31 @@ export function inferDtype(data: ArrayLike<number> | ArrayBufferView): DType {
   return "f32";
 }
 
-/** `data` as the typed array of `dtype`: itself when it already is one, else converted element by element. */
+/** Raw elements as numbers: bf16 becomes f32, i64 becomes f64. Throws ERR_DTYPE for f16, which is only carried. */
+export function toNumbers(data: HostArray, dtype: DType): Numbers {
+  if (dtype === "bf16") return fromBf16(data as Uint16Array);
+  if (data instanceof BigInt64Array) return Float64Array.from(data, Number);
+  if (data instanceof Uint16Array) {
+    throw new RuntimeError("ERR_DTYPE", `readNumbers: a tensor of ${dtype} is carried, not computed with. Take its raw bits with read().`, { dtype });
+  }
+  return data;
+}
+
+/**
+ * `data` as the typed array of `dtype`: itself when it already is one, else converted element by element. For bf16 a Uint16Array
+ * is raw bits and everything else numbers, which are rounded to nearest even.
+ */
 export function toHostArray(data: ArrayLike<number> | ArrayLike<bigint> | ArrayBufferView, dtype: DType): HostArray {
   const { array } = facts[dtype];
   if (data instanceof array) return data;
   if (ArrayBuffer.isView(data) && !("length" in data)) {
     throw new RuntimeError("ERR_DTYPE", `A DataView holds no elements. Pass a typed array or numbers for a tensor of ${dtype}.`, { dtype });
   }
-  if (dtype === "bf16" || dtype === "f16") {
-    throw new RuntimeError("ERR_DTYPE", `${dtype} takes its raw bits as a Uint16Array. Upload f32 and cast on the device.`, { dtype });
+  if (dtype === "f16") {
+    throw new RuntimeError("ERR_DTYPE", `${dtype} takes its raw bits as a Uint16Array; it is carried, not computed with. Use bf16 or f32.`, { dtype });
   }
   const source = data as ArrayLike<number | bigint>;
+  if (dtype === "bf16") return toBf16(Array.from(source, Number));
   const result = new array(source.length);
   if (result instanceof BigInt64Array) for (let i = 0; i < source.length; i++) result[i] = BigInt(source[i]);
   else for (let i = 0; i < source.length; i++) result[i] = Number(source[i]);

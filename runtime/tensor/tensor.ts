@@ -1,6 +1,6 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
 import { native } from "../native.ts";
-import { type DType, type HostArray, type Shape, bytesPerElement, dtypeCode, hostArray, inferDtype, sizeOf, toHostArray } from "./dtype.ts";
+import { type DType, type HostArray, type Numbers, type Shape, bytesPerElement, dtypeCode, hostArray, inferDtype, sizeOf, toHostArray, toNumbers } from "./dtype.ts";
 import { type Scope, enteredScope } from "./scope.ts";
 
 const maxRank = 6;
@@ -36,13 +36,18 @@ export class Tensor {
     return hostArray(await native().read(liveHandle(this, "read", "this")), this.dtype);
   }
 
-  /** The only element of a tensor of size 1. */
+  /** The elements as numbers: like `read`, with bf16 as f32 and i64 as f64. */
+  async readNumbers(): Promise<Numbers> {
+    return toNumbers(await this.read(), this.dtype);
+  }
+
+  /** The only element of a tensor of size 1, as a number. */
   async item(): Promise<number> {
     if (this.size !== 1) {
       throw new ShapeError({ op: "item", operand: "this", expected: "one element", got: this.shape,
         fix: "Use read() for more than one, or reduce it first." });
     }
-    return Number((await this.read())[0]);
+    return (await this.readNumbers())[0];
   }
 
   /** Overwrites all elements, in stream order. The data is copied before this returns. */
@@ -97,7 +102,7 @@ export function viewOf(tensor: Tensor, shape: Shape): Tensor {
   return new Tensor(native().view(liveHandle(tensor, "view", "x"), shape), shape, tensor.dtype, tensor.size, tensor.root);
 }
 
-/** Copies host data to the device. The dtype is that of the typed array unless given; plain numbers are f32. */
+/** Copies host data to the device. The dtype is that of the typed array unless given; plain numbers are f32. bf16 takes raw bits (Uint16Array) or numbers. */
 export function fromArray(data: ArrayLike<number> | ArrayBufferView, shape: Shape, dtype: DType = inferDtype(data)): Tensor {
   const length = "length" in data ? data.length : data.byteLength / bytesPerElement(dtype);
   if (length !== sizeOf(shape)) {
@@ -115,7 +120,7 @@ export const fence = (): Promise<void> => native().fence();
 /** Bytes and live tensors of this process's device. */
 export const memory = (): { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number } => native().memory();
 
-/** Threads per kernel, fast or reference kernels, a limit on bytes, and the guard against NaN and infinity. Throws while work is queued. */
-export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number; guard?: boolean }): void {
+/** Threads per kernel, fast or reference kernels, and a limit on bytes. Throws while work is queued. */
+export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number }): void {
   native().configure(o);
 }

@@ -64,8 +64,8 @@ describe("comparisons and where", () => {
     assert.throws(() => scope.enter(() => ops.gt(zeros([2, 3]), zeros([2]))), shapeError("gt", "b"));
     assert.throws(() => scope.enter(() => ops.where(flags([1, 0]), zeros([3]), zeros([3]))), shapeError("where", "a"));
     assert.throws(() => scope.enter(() => ops.where(flags([1, 0]), zeros([2]), zeros([3]))), shapeError("where", "b"));
-    assert.throws(() => scope.enter(() => ops.eq(zeros([1]), ids([1]))), code("ERR_DTYPE", /eq: b expected f32, got i32/));
-    assert.throws(() => scope.enter(() => ops.eq(flags([1]), flags([1]))), code("ERR_DTYPE", /eq: a expected f32, f64 or i32, got u8/));
+    assert.throws(() => scope.enter(() => ops.eq(zeros([1]), ids([1]))), code("ERR_DTYPE", /eq: b expected f32 or bf16, got i32/));
+    assert.throws(() => scope.enter(() => ops.eq(flags([1]), flags([1]))), code("ERR_DTYPE", /eq: a expected f32, bf16, f64 or i32, got u8/));
     assert.throws(() => scope.enter(() => ops.where(ids([1]), zeros([1]), zeros([1]))), code("ERR_DTYPE", /where: mask expected u8, got i32/));
   }));
 });

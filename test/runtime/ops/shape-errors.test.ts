@@ -67,8 +67,10 @@ describe("shape errors of the ops", () => {
 
   it("refuses mixed and wrong dtypes with ERR_DTYPE", () => withScope(async (scope) => {
     const wrong: [RegExp, () => unknown][] = [
-      [/add: b expected f32, got f64/, () => ops.add(zeros([1]), zeros([1], "f64"))],
-      [/gelu: x expected f32 or f64, got i32/, () => ops.gelu(ids([1]))],
+      [/add: b expected f32 or bf16, got f64\. f64 is for reference work/, () => ops.add(zeros([1]), zeros([1], "f64"))],
+      [/add: b expected f64, got f32/, () => ops.add(zeros([1], "f64"), zeros([1]))],
+      [/concat: part 1 expected f32, got f64\. Parts are moved as they are/, () => ops.concat([zeros([1]), zeros([1], "f64")], 0)],
+      [/gelu: x expected f32, bf16 or f64, got i32/, () => ops.gelu(ids([1]))],
       [/crossEntropy: labels expected i32, got f32/, () => ops.crossEntropy(zeros([1, 2]), zeros([1]))],
       [/maskedMean: mask expected u8, got i32/, () => ops.maskedMean(zeros([1, 1, 1]), fromArray(new Int32Array(1), [1, 1]))],
     ];

@@ -26,6 +26,18 @@ describe("Tensor", () => {
     dtypes.forEach((tensor) => tensor.dispose());
   });
 
+  it("takes numbers for bf16, rounded to nearest even, and gives them back as numbers", async () => {
+    const x = fromArray([1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -2.5, NaN, 1e-45, 4e38], [7], "bf16");
+    assert.deepEqual([...await x.read()], [0x3f80, 0x3f80, 0x3f82, 0xc020, 0x7fc0, 0, 0x7f80]);
+    assert.deepEqual(await x.readNumbers(), Float32Array.of(1, 1, 1 + 2 ** -6, -2.5, NaN, 0, Infinity));
+    const one = full([], 0.1, "bf16"), big = fromArray(BigInt64Array.of(3n), [1]), raw = fromArray(Uint16Array.of(1), [1], "f16");
+    assert.equal(await one.item(), 0.10009765625); // 0x3dcd
+    assert.deepEqual(await big.readNumbers(), Float64Array.of(3));
+    await assert.rejects(raw.readNumbers(), code("ERR_DTYPE", /f16 is carried, not computed with/));
+    assert.throws(() => raw.write([1]), code("ERR_DTYPE", /takes its raw bits/));
+    for (const tensor of [x, one, big, raw]) tensor.dispose();
+  });
+
   it("reads what the elements were when read was called", async () => {
     const x = full([4], 7);
     const before = x.read();
