@@ -32,8 +32,10 @@ std::vector<std::string> host_isa() {
   OCTAVO_ISA("fma");
   OCTAVO_ISA("avx512f");
   OCTAVO_ISA("avx512bw");
-  OCTAVO_ISA("avx512bf16");
 #undef OCTAVO_ISA
+  // Spelt as /proc/cpuinfo does; AMX counts only where the system lets processes use its tiles.
+  if (__builtin_cpu_supports("avx512bf16")) found.emplace_back("avx512_bf16");
+  if (__builtin_cpu_supports("amx-bf16")) found.emplace_back("amx_bf16");
 #endif
   return found;
 }
