@@ -27,7 +27,7 @@ export function runProgress(output: Output, o: { inStudy?: boolean; shown?: bool
 function describe(event: RunEvent, steps: number): string | undefined {
   switch (event.event) {
     case "start":
-      return `${event.run}: ${event.steps} steps, ${event.parameters.toLocaleString("en")} parameters, seed ${event.seed}, in ${event.runFolder}\n` +
+      return `${event.run}: ${event.steps} steps in ${event.precision}, ${event.parameters.toLocaleString("en")} parameters, seed ${event.seed}, in ${event.runFolder}\n` +
         event.processes.map((one) => `  ${one.stage}: ${one.components.join(", ")}${one.pid === undefined ? "" : ` (process ${one.pid}${one.host === undefined ? "" : ` on ${one.host}`})`}`).join("\n");
     case "links": return event.links.map((link) => `  ${link.from} -> ${link.to}: ${link.lane}`).join("\n");
     case "step": {

@@ -57,7 +57,7 @@ function override(path: string, value: unknown): string {
 /** What must be the same in every arm for a difference to be the component's own. */
 function refuseUnfair(name: string, arm: Arm, changes: readonly Change[], parent: Recipe, file: string): void {
   const loaders = Object.entries(parent.components).filter(([, entry]) => entry.use.includes("data-loader/")).map(([component]) => `components.${component}`);
-  const equal = ["seed", "precision", "evaluate", "train.steps", "train.batch", "train.from", ...loaders];
+  const equal = ["seed", "evaluate", "train.precision", "train.steps", "train.batch", "train.from", ...loaders];
   const covers = (rule: string, path: string): boolean => path === rule || path.startsWith(`${rule}.`);
   for (const change of changes) {
     const rule = equal.find((one) => covers(one, change.path));

@@ -1,9 +1,11 @@
-import { nn, RuntimeError, Scope, withoutRecording, type Tensor } from "../../runtime/index.ts";
+import { nn, RuntimeError, Scope, withoutRecording, type Precision, type Tensor } from "../../runtime/index.ts";
 
 /** What generation carries from token to token. Its tensors belong to it until `release`. */
 export interface Generation {
   /** One per layer: keys and values of every position so far. */
   readonly caches: nn.KeyValueCache[];
+  /** What its states are stored in. */
+  readonly precision: Precision;
   /** u8 (B, N) over all keys so far. */
   keyMask: Tensor;
   /** f32 (B, 1): how many of them are real. */

@@ -9,8 +9,8 @@
  */
 import { z } from "zod";
 import {
-  add, clone, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, nn, port, reshape, RuntimeError, slice,
-  type GenerativeDecoder, type Tensor,
+  add, clone, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, nn, port, reshape, RuntimeError, slice, toPrecision,
+  widen, widened, type GenerativeDecoder, type Precision, type Tensor,
 } from "../../runtime/index.ts";
 import { countReal, positionsOf } from "./positions.ts";
 import { keepOnly, lastReal, release, tokensPerRow, type Generation } from "./generation.ts";
@@ -55,6 +55,8 @@ export const llamaDecoder = definePlugin({
     });
     const frequencies = nn.ropeFrequencies64({ headDim, theta: o.rope_theta });
 
+    const embed = (ids: Tensor, precision: Precision): Tensor => toPrecision(table.forward(ids), precision);
+
     /** memory (B, M, Dm) [+ prompt (B, Dm), the same for every position] -> prefix (B, M, D) */
     function prefixOf({ memory, prompt }: Record<string, Tensor>): Tensor {
       const [batch, , memoryWidth] = memory.shape;
@@ -63,33 +65,33 @@ export const llamaDecoder = definePlugin({
 
     /** x (B, N, D), the last N of the keys -> states (B, N, D) before the final norm. */
     function run(x: Tensor, positions: Tensor, keyMask: Tensor, caches?: readonly nn.KeyValueCache[]): Tensor {
-      const invFreq = fromArray(frequencies, [headDim / 2], x.dtype);
+      const invFreq = fromArray(frequencies, [headDim / 2], widened(x.dtype));
       return layers.reduce((states, layer, i) => layer.forward(states, { positions, invFreq, keyMask, causal: true, cache: caches?.[i] }), x);
     }
 
     return {
       parameters: () => parameters,
       // memory (B, M, Dm), dec_ids (B, A) -> hidden (B, A, D), and the table (V, D) whose rows turn it into logits
-      forward: ({ memory, memory_mask, prompt, dec_ids, dec_mask }) => {
+      forward: ({ memory, memory_mask, prompt, dec_ids, dec_mask }, { precision }) => {
         const keyMask = concat([memory_mask, dec_mask], 1);
-        const x = concat([prefixOf({ memory, prompt }), table.forward(dec_ids)], 1);
+        const x = concat([prefixOf({ memory, prompt }), embed(dec_ids, precision)], 1);
         const states = run(x, positionsOf(keyMask), keyMask);
         return { hidden: norm.forward(slice(states, 1, memory.shape[1], dec_ids.shape[1])), embedding: table.weight.value };
       },
 
       /** Computes the prefix of each row from `memory`, `memory_mask` and `prompt`. All tokens come with `next`, `<bos>` and the instruction first. */
-      begin: ({ memory, memory_mask, prompt }) => {
+      begin: ({ memory, memory_mask, prompt }, { precision }) => {
         const caches: nn.KeyValueCache[] = layers.map(() => ({}));
         const kept = keepOnly(() => {
           run(prefixOf({ memory, prompt }), positionsOf(memory_mask), memory_mask, caches);
           return { keyMask: clone(memory_mask), real: countReal(memory_mask) };
         });
-        return { caches, ...kept } satisfies Generation;
+        return { caches, precision, ...kept } satisfies Generation;
       },
 
       /**
        * ids (B, A) -> logits (B, V) after each row's last real token. `pad_id` and negative ids are no tokens, wherever they stand;
-       * the logits of a row without any token mean nothing. The result belongs to the entered scope, else to the caller.
+       * the logits of a row without any token mean nothing. Logits are f32 also in bf16, where the best two would often be equal. The result belongs to the entered scope, else to the caller.
        */
       next: (opaque, ids) => {
         const state = opaque as Generation;
@@ -98,11 +100,11 @@ export const llamaDecoder = definePlugin({
         const real = Array.from(ids, (id) => id >= 0 && id !== pad_id);
         const { logits, ...kept } = keepOnly(() => {
           const mask = fromArray(Uint8Array.from(real, Number), shape);
-          const x = table.forward(fromArray(ids.map((id) => Math.max(0, id)), shape));
+          const x = embed(fromArray(ids.map((id) => Math.max(0, id)), shape), state.precision);
           const keyMask = concat([state.keyMask, mask], 1);
           const states = run(x, positionsOf(mask, state.real), keyMask, state.caches);
           const hidden = norm.forward(gatherRows(reshape(states, [ids.length, width]), fromArray(lastReal(real, batch), [batch])));
-          return { logits: linear(hidden, table.weight.value), keyMask, real: add(state.real, countReal(mask)), hidden };
+          return { logits: linear(widen(hidden), table.weight.value), keyMask, real: add(state.real, countReal(mask)), hidden };
         });
         for (const tensor of [state.keyMask, state.real, state.hidden]) tensor?.dispose();
         Object.assign(state, kept);

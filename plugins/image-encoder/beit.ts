@@ -6,7 +6,7 @@
  * Parameter names are those of the released checkpoints under `vision.`.
  */
 import { z } from "zod";
-import { add, concat, definePlugin, linear, maskRows, nn, patchify, port, reshape, zeros } from "../../runtime/index.ts";
+import { add, concat, definePlugin, linear, maskRows, nn, patchify, port, reshape, toPrecision, zeros } from "../../runtime/index.ts";
 
 export const beit = definePlugin({
   kind: "image-encoder", name: "beit", version: "1.0.0",
@@ -52,11 +52,12 @@ export const beit = definePlugin({
     return {
       parameters: () => parameters,
       // pixels (B, 3, S, S), patch_mask (B, P) -> states (B, 1 + P, D)
-      forward: ({ pixels, patch_mask }) => {
+      forward: ({ pixels, patch_mask }, { precision }) => {
+        const page = toPrecision(pixels, precision);
         // A convolution whose kernel is its stride is a linear map of patches.
-        let patches = linear(patchify(pixels, patch), reshape(convolution.weight.value, [width, columns]), convolution.bias.value);
+        let patches = linear(patchify(page, patch), reshape(convolution.weight.value, [width, columns]), convolution.bias.value);
         if (patch_mask) patches = maskRows(patches, patch_mask, reshape(maskToken.value, [width]));
-        const cls = add(zeros([pixels.shape[0], 1, width], pixels.dtype), clsToken.value);
+        const cls = add(zeros([page.shape[0], 1, width], page.dtype), clsToken.value);
         const states = blocks.reduce((x, block) => block.forward(x, { biasTable: biasTable.value, grid }), concat([cls, patches], 1));
         return { states: norm.forward(states) };
       },

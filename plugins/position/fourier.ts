@@ -11,8 +11,8 @@
  */
 import { z } from "zod";
 import {
-  cast, concat, cos, definePlugin, fromArray, full, gelu, linear, maskRows, nn, port, reshape, scale, sin, sub,
-  type Tensor,
+  cast, concat, cos, definePlugin, fromArray, full, gelu, linear, maskRows, nn, port, reshape, scale, sin, sub, toPrecision,
+  type Precision, type Tensor,
 } from "../../runtime/index.ts";
 
 const corners = 2;
@@ -42,23 +42,23 @@ export const fourier = definePlugin({
       "lff.Wr.weight": frequencies, "lff.mlp.0": expand, "lff.mlp.2": project, "lff.no_box": noBox,
     });
 
-    // boxes (..., 4) in [0, 1] -> (..., D)
-    function encode(boxes: Tensor): Tensor {
+    // boxes (..., 4) in [0, 1] -> (..., D). Angles and their features keep f32: bf16 would move a box by pixels.
+    function encode(boxes: Tensor, precision: Precision): Tensor {
       const leading = boxes.shape.slice(0, -1);
       const points = scale(reshape(boxes, [...leading, corners, 2]), coord_scale);
       const angles = linear(points, frequencies.value);
       const fourierFeatures = scale(concat([cos(angles), sin(angles)], angles.shape.length - 1), 1 / Math.sqrt(features));
-      return reshape(project.forward(gelu(expand.forward(fourierFeatures))), [...leading, width]);
+      return reshape(project.forward(gelu(expand.forward(toPrecision(fourierFeatures, precision)))), [...leading, width]);
     }
 
     return {
       parameters: () => parameters,
       // text_boxes (B, T, 4), has_box (B, T) -> image (1 + P, D), text (B, T, D)
-      forward: ({ text_boxes, has_box }) => {
+      forward: ({ text_boxes, has_box }, { precision }) => {
         const withoutBox = invert(has_box);
         return {
-          image: encode(fromArray(patchBoxes(grid), [1 + grid * grid, 4], text_boxes.dtype)),
-          text: maskRows(encode(text_boxes), withoutBox, noBox.value),
+          image: encode(fromArray(patchBoxes(grid), [1 + grid * grid, 4], text_boxes.dtype), precision),
+          text: maskRows(encode(text_boxes, precision), withoutBox, noBox.value),
         };
       },
     };

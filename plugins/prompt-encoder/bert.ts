@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import {
-  add, concat, definePlugin, fromArray, maskedMean, nn, port, RuntimeError, ShapeError, slice, type Tensor,
+  add, concat, definePlugin, fromArray, maskedMean, nn, port, RuntimeError, ShapeError, slice, toPrecision, type Tensor,
 } from "../../runtime/index.ts";
 import { pointEncoding } from "./points.ts";
 
@@ -53,7 +53,7 @@ export const bert = definePlugin({
 
     const typed = (states: Tensor, type: number) => add(states, slice(types.weight.value, 0, type, 1));
 
-    /** prompt_ids (B, Q) -> (B, Q, Dp) */
+    /** prompt_ids (B, Q) -> (B, Q, Dp) before the norm */
     function embedText(ids: Tensor): Tensor {
       const length = ids.shape[1];
       if (length > positions) {
@@ -61,17 +61,18 @@ export const bert = definePlugin({
           fix: "Shorten the prompts, or raise the option `positions`." });
       }
       const order = fromArray(Int32Array.from({ length }, (_, i) => i), [length]);
-      return norm.forward(typed(add(words.forward(ids), places.forward(order)), textType));
+      return typed(add(words.forward(ids), places.forward(order)), textType);
     }
 
     return {
       parameters: () => parameters,
       // prompt_ids (B, Q), points (B, G, 2) -> embedding (B, D)
-      forward: ({ prompt_ids, prompt_mask, prompt_points, prompt_kinds, prompt_points_mask }) => {
-        let [states, keyMask] = [embedText(prompt_ids), prompt_mask];
+      forward: ({ prompt_ids, prompt_mask, prompt_points, prompt_kinds, prompt_points_mask }, { precision }) => {
+        const start = (embedded: Tensor) => norm.forward(toPrecision(embedded, precision));
+        let [states, keyMask] = [start(embedText(prompt_ids)), prompt_mask];
         if (prompt_points || prompt_kinds || prompt_points_mask) {
           if (!(prompt_points && prompt_kinds && prompt_points_mask)) throw pointsIncomplete();
-          states = concat([states, norm.forward(typed(points.forward(prompt_points, prompt_kinds), pointType))], 1);
+          states = concat([states, start(typed(points.forward(prompt_points, prompt_kinds), pointType))], 1);
           keyMask = concat([keyMask, prompt_points_mask], 1);
         }
         states = layers.reduce((x, layer) => layer.forward(x, { keyMask }), states);

@@ -11,7 +11,7 @@
 import { z } from "zod";
 import {
   add, attention, concat, definePlugin, fnv1a32, fromArray, layerNorm, linear, matmul, mul, nn, patchify, Philox, port,
-  quickGelu, relu, reshape, slice, split, sub, zeros, type Tensor,
+  quickGelu, relu, reshape, slice, split, sub, toPrecision, zeros, type Tensor,
 } from "../../runtime/index.ts";
 
 /** Pages arrive normalised for the student; the teacher wants its own mean and deviation. Source: the two models' releases. */
@@ -59,11 +59,11 @@ export const stubClip = definePlugin({
       frozen: true,
       parameters: () => parameters,
       // pixels (B, 3, S, S) -> targets (B, P, Tw)
-      forward: ({ pixels }) => {
+      forward: ({ pixels }, { precision }) => {
         const batch = pixels.shape[0];
-        const seen = normalisation === "student" ? renormalise(pixels) : pixels;
+        const seen = toPrecision(normalisation === "student" ? renormalise(pixels) : pixels, precision);
         const embedded = linear(patchify(seen, patch), reshape(convolution.value, [width, 3 * patch * patch]));
-        const cls = add(zeros([batch, 1, width], pixels.dtype), classEmbedding.value);
+        const cls = add(zeros([batch, 1, width], seen.dtype), classEmbedding.value);
         let states = before.forward(add(concat([cls, embedded], 1), positions.value));
         for (const block of blocks) states = block.forward(states);
         const patchStates = reshape(slice(after.forward(states), 1, 1, patches), [batch * patches, width]);

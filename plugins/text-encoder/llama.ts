@@ -6,7 +6,7 @@
  * without their `model.` prefix.
  */
 import { z } from "zod";
-import { definePlugin, fromArray, nn, port } from "../../runtime/index.ts";
+import { definePlugin, fromArray, nn, port, toPrecision, widened } from "../../runtime/index.ts";
 
 export const llamaEncoder = definePlugin({
   kind: "text-encoder", name: "llama", version: "1.0.0",
@@ -41,11 +41,11 @@ export const llamaEncoder = definePlugin({
     return {
       parameters: () => parameters,
       // text_ids (B, T), text_mask (B, T) -> states (B, T, D), embedding (V, D)
-      forward: ({ text_ids, text_mask }) => {
+      forward: ({ text_ids, text_mask }, { precision }) => {
         const [batch, length] = text_ids.shape;
-        const embedded = table.forward(text_ids);
+        const embedded = toPrecision(table.forward(text_ids), precision);
         const positions = fromArray(Int32Array.from({ length: batch * length }, (_, i) => i % length), [batch, length]);
-        const invFreq = fromArray(frequencies, [o.head_dim / 2], embedded.dtype);
+        const invFreq = fromArray(frequencies, [o.head_dim / 2], widened(embedded.dtype));
         const states = layers.reduce((x, layer) => layer.forward(x, { positions, invFreq, keyMask: text_mask, causal }), embedded);
         return { states: norm.forward(states), embedding: table.weight.value };
       },

@@ -6,6 +6,7 @@
  *
  * VT-1: fresh weights depend on the option `seed` alone, not on the seed of the run: every run and every arm of a study reads the
  *       same codes.
+ *       Nor does the precision of the run change them: everything here is f32, since bf16 would move patches to a neighbouring code.
  * VT-2: nothing here is trained and no gradient leaves.
  * VT-3: rows of a fresh codebook have unit length, and codes do not change when the encoder's output is scaled by a positive number.
  *

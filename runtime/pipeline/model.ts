@@ -2,7 +2,7 @@ import { openCheckpoint } from "../checkpoint/index.ts";
 import { type Parameters, countParameters, materialise, release } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 import type { DataLoader, OptimizerComponent, OptimizerLike } from "../plugin/index.ts";
-import { configureDevice, fence } from "../tensor/index.ts";
+import { type Precision, configureDevice, fence } from "../tensor/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { Graph, GraphNode } from "./graph.ts";
 
@@ -11,6 +11,7 @@ export interface StageModelOptions {
   stage?: string;
   seed: number;
   threads?: number;
+  precision: Precision;
   /** Start from the parameters of a checkpoint; with `optimizer` also from what the optimizer remembered (a resume). */
   load?: { checkpoint: string; optimizer: boolean };
   /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
@@ -29,6 +30,7 @@ export interface StageModel {
   learningRate(step0: number): number;
   readonly loader?: DataLoader;
   readonly seed: number;
+  readonly precision: Precision;
   readonly learns: boolean;
   /** Numbers in the parameters here. */
   readonly size: number;
@@ -57,7 +59,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   const loader = nodes.find((node) => node.kind === "data-loader")?.component as DataLoader | undefined;
   if (o.openData ?? true) await loader?.open();
   return {
-    name: o.stage ?? "model", graph, nodes, parameters, optimizer, loader, seed: o.seed,
+    name: o.stage ?? "model", graph, nodes, parameters, optimizer, loader, seed: o.seed, precision: o.precision,
     learningRate: (step0) => optimizerPlugin.learningRate(step0, recipe.train.steps),
     learns: nodes.some((node) => node.trainable),
     size: countParameters(parameters),

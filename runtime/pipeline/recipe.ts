@@ -12,6 +12,7 @@ import { z } from "zod";
 import { keysOf, problemsOf } from "../plugin/options.ts";
 import type { Locate, RecipeProblem } from "../plugin/problem.ts";
 import { RecipeError, describeValue, problem } from "../plugin/problem.ts";
+import { precisions } from "../tensor/index.ts";
 import type { RecipeSource, Written } from "./source.ts";
 import { applyOverrides, placeOf, readSource } from "./source.ts";
 
@@ -37,6 +38,8 @@ const train = z.strictObject({
   clip: z.number().min(0).default(1),
   /** Threads per process; auto shares the cores of the host out. */
   threads: z.union([z.literal("auto"), z.int().min(1)]).default("auto"),
+  /** What activations are stored in; auto: bf16 where every process has fast bf16, else f32. Parameters and losses are f32. */
+  precision: z.enum([...precisions, "auto"]).default("f32"),
   optimizer: z.strictObject({ use: use.default("optimizer/adamw"), options: z.record(z.string(), z.unknown()).default({}) }).prefault({}),
   checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).prefault({}),
   /** A checkpoint whose parameters are the starting point. */
@@ -46,7 +49,6 @@ const train = z.strictObject({
 export const recipeSchema = z.strictObject({
   name: name.optional(),
   seed: z.int().min(0).default(1),
-  precision: z.enum(["f32"]).default("f32"),
   preset: z.enum(["tiny"]).optional(),
   /** The folder that relative paths start at; the recipe's own when absent. */
   base: z.string().optional(),

@@ -10,7 +10,7 @@ export function formatCheck(result: CheckResult): string {
   const { recipe, plan, schedule, simulation } = result;
   const { steps, batch, microbatches } = recipe.train;
   return [
-    `${recipe.name}: ${steps} steps of ${batch} pages in ${microbatches} microbatches, ${recipe.precision}, seed ${recipe.seed}, schedule ${schedule.name}, optimizer ${result.optimizer.use}`,
+    `${recipe.name}: ${steps} steps of ${batch} pages in ${microbatches} microbatches, precision ${recipe.train.precision}, seed ${recipe.seed}, schedule ${schedule.name}, optimizer ${result.optimizer.use}`,
     "", ...componentTable(result),
     "", ...stageTable(result),
     ...(plan.edges.length > 0 ? ["", ...edgeTable(result)] : []),
@@ -25,7 +25,7 @@ export function formatCheck(result: CheckResult): string {
 export function checkToJson(result: CheckResult): Record<string, unknown> {
   const { recipe, graph, plan, schedule, simulation } = result;
   return {
-    name: recipe.name, file: recipe.file, seed: recipe.seed, precision: recipe.precision, train: recipe.train,
+    name: recipe.name, file: recipe.file, seed: recipe.seed, train: recipe.train,
     components: graph.nodes.map((node) => ({
       name: node.name, use: node.use, kind: node.kind, version: node.plugin.version, options: node.options, frozen: node.frozen,
       parameters: numbersIn(node, false), trainable: numbersIn(node, true), stage: plan.stages.find((s) => s.components.includes(node.name))?.name,
@@ -55,7 +55,7 @@ function stageTable({ plan, simulation }: CheckResult): string[] {
   ]), [2, 3]);
 }
 
-function edgeTable({ plan }: CheckResult): string[] {
+function edgeTable({ plan, recipe: { train: { precision } } }: CheckResult): string[] {
   const rows = plan.edges.flatMap((edge) => [
     ...edge.tensors.map((t, i) => [i === 0 ? `${edge.from} -> ${edge.to}` : "", t.from.join("."), t.dtype, formatDims(t.dims), bytes(t.bytes), t.gradient ? bytes(t.bytes) : "-"]),
     ...(edge.tensors.length > 1 ? [["", "together", "", "", sum(edge.tensors), edge.gradient ? sum(edge.tensors.filter((t) => t.gradient)) : "-"]] : []),
@@ -65,6 +65,7 @@ function edgeTable({ plan }: CheckResult): string[] {
   return [
     ...table(["between stages", "tensor", "dtype", "shape", "per microbatch", "gradient back"], rows, [4, 5]),
     ...(sizes.length > 0 ? [`  with at most ${sizes.join(", ")}`] : []),
+    ...(precision === "f32" ? [] : [`  ${precision === "auto" ? "should auto choose bf16, " : ""}activations and their gradients take half of this in bf16`]),
     ...(unknown.length > 0 ? [`  ? where no component says how large ${unknown.join(", ")} can be`] : []),
   ];
 }

@@ -13,6 +13,8 @@ import type { StageModelOptions } from "./model.ts";
 import { FailureWatch } from "./failure-watch.ts";
 import { stage, stageNode, type StageReport } from "./stage.ts";
 import { combineScalars } from "./update.ts";
+import { choosePrecision } from "./precision.ts";
+import type { Precision } from "../tensor/index.ts";
 import { formatRecipe } from "./recipe.ts";
 import type { StepRunner } from "./step-runner.ts";
 
@@ -78,16 +80,18 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const refs = names.map((name) => c.system.remote(stage, stageNode(name)));
   const ask = <T>(work: (ref: StageRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
     Promise.all(refs.map((ref, i) => work(ref, names[i], i).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
+  const met = await ask((ref) => ref.introduce.call());
+  const { precision, warning } = choosePrecision(recipe.train.precision, met.map(({ fastBf16 }, i) => ({ name: names[i], fastBf16 })));
   const built = await ask((ref, name) => ref.build.call({
-    stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, threads: threadsOf(checked, name), load: c.load },
+    stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, precision, threads: threadsOf(checked, name), load: c.load },
   }));
-  const lanes = chooseLanes(checked, new Map(built.map(({ whereabouts }, i) => [names[i], whereabouts])), c.lane);
+  const lanes = chooseLanes(checked, new Map(met.map(({ whereabouts }, i) => [names[i], whereabouts])), c.lane);
   await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
   const loaderIndex = plan.stages.findIndex((stage) => stage.components.includes(checked.loader));
   const header: Crew["header"] = (step, timeoutMs) =>
     refs[loaderIndex].header.call({ step }, { timeoutMs }).catch((error: unknown) => { throw c.watch.blame(names[loaderIndex], error); });
-  return new PipelineRunner(checked, c, { ask, header, lanes, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: built.flatMap(({ warnings }) => warnings) });
+  return new PipelineRunner(checked, c, { ask, header, lanes, precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
 }
 
 interface Crew {
@@ -96,12 +100,14 @@ interface Crew {
   /** Asks the loader's stage for what all must know before a step. */
   header(step: number, timeoutMs: number): Promise<StepHeader>;
   lanes: Map<string, LaneName>;
+  precision: Precision;
   parameters: number;
   warnings: string[];
 }
 
 class PipelineRunner implements StepRunner {
   readonly parameters: number;
+  readonly precision: Precision;
   readonly warnings: string[];
   readonly processes;
   readonly links;
@@ -111,6 +117,7 @@ class PipelineRunner implements StepRunner {
 
   constructor(private readonly checked: CheckResult, private readonly c: Connection, private readonly crew: Crew) {
     this.parameters = crew.parameters;
+    this.precision = crew.precision;
     this.warnings = crew.warnings;
     this.processes = checked.plan.stages.map((stage) => {
       const handle = c.handles.find((handle) => handle.name === stage.name)!;

@@ -4,7 +4,7 @@ import { RuntimeError } from "../errors.ts";
 import { type EventLoopMeter, measureEventLoop } from "../metrics/index.ts";
 import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
 import type { HostBatch, ProcessStats } from "../plugin/index.ts";
-import { type Tensor, memory } from "../tensor/index.ts";
+import { type Tensor, fastBf16, memory } from "../tensor/index.ts";
 import type { Transport } from "../transport/index.ts";
 import { type CheckResult } from "./check.ts";
 import { Credits, Inbox } from "./inbox.ts";
@@ -38,6 +38,8 @@ export interface StageBuild {
   recipe: { text: string; file: string };
   model: Omit<StageModelOptions, "stage">;
 }
+
+export interface Introduction { whereabouts: Whereabouts; fastBf16: boolean }
 
 export interface StageReport {
   /** Per microbatch, the scalars of the objectives here. */
@@ -76,8 +78,13 @@ export const stage = defineActor({
   }),
 
   endpoints: {
+    /** What the driver must know of this process before it plans the run. */
+    async introduce(): Promise<Introduction> {
+      return { whereabouts: whereabouts(), fastBf16: fastBf16() };
+    },
+
     /** Builds this stage's components, with the values of a checkpoint where one is given. No tensor existed before. */
-    async build(state: State, { stage: name, recipe, model }: StageBuild): Promise<{ parameters: number; peers: string[]; warnings: string[]; whereabouts: Whereabouts }> {
+    async build(state: State, { stage: name, recipe, model }: StageBuild): Promise<{ parameters: number; peers: string[]; warnings: string[] }> {
       const checked = await state.setup.resolve(recipe);
       state.model = await loadStageModel(checked, { ...model, stage: name });
       state.edges = checked.plan.edges.filter((edge) => edge.from === name || edge.to === name);
@@ -86,7 +93,7 @@ export const stage = defineActor({
         const { batch, microbatches, steps } = checked.recipe.train;
         state.feed = new Feed(state.model.loader, { seed: model.seed, batch, microbatches, steps });
       }
-      return { whereabouts: whereabouts(), parameters: state.model.size, warnings: state.model.warnings, peers: [...new Set(state.edges.flatMap((edge) => [edge.from, edge.to]))].filter((peer) => peer !== name) };
+      return { parameters: state.model.size, warnings: state.model.warnings, peers: [...new Set(state.edges.flatMap((edge) => [edge.from, edge.to]))].filter((peer) => peer !== name) };
     },
 
     /** Opens the links to the stages it shares an edge with. Both ends are told at the same time. */
@@ -225,9 +232,9 @@ class StepRun {
   }
 
   async #forward(microbatch: number): Promise<void> {
-    const { seed, graph, nodes, name } = this.#model;
+    const { seed, precision, graph, nodes, name } = this.#model;
     const { step, counts, microbatches } = this.header;
-    const context = { training: true, step, seed, counts, sampleIds: microbatches[microbatch].sampleIds };
+    const context = { training: true, step, seed, counts, precision, sampleIds: microbatches[microbatch].sampleIds };
     const pass = new MicrobatchPass(graph, nodes, context, `microbatch ${microbatch} of step ${step} in ${name}`);
     this.#passes.set(microbatch, pass);
     pass.forward(this.#take("activations", microbatch), this.state.batch?.microbatches[microbatch]);

@@ -1,5 +1,6 @@
 import type { ShardEntry } from "../checkpoint/index.ts";
 import type { ProcessStats } from "../plugin/index.ts";
+import type { Precision } from "../tensor/index.ts";
 
 export interface StepOutcome {
   loss: number;
@@ -16,6 +17,8 @@ export interface StepOutcome {
 export interface StepRunner {
   /** Numbers in all parameters. */
   readonly parameters: number;
+  /** What its activations are stored in: the recipe's, with auto decided. */
+  readonly precision: Precision;
   readonly processes: { stage: string; components: string[]; pid?: number; host?: string }[];
   /** What its loader left out of the data. */
   readonly warnings: string[];

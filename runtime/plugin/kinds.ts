@@ -8,7 +8,7 @@
  */
 import type { FailureData } from "../errors.ts";
 import type { Parameter, Parameters } from "../nn/index.ts";
-import type { DType, Tensor } from "../tensor/index.ts";
+import type { DType, Precision, Tensor } from "../tensor/index.ts";
 
 export const kinds = [
   "data-loader", "tokenizer", "teacher", "visual-tokenizer", "image-encoder", "text-encoder", "position", "fusion",
@@ -43,6 +43,11 @@ export interface ForwardContext {
   counts: Record<string, number>;
   /** One per row of the batch dimension; randomness is keyed by them, so that it does not depend on microbatching. */
   sampleIds: readonly number[];
+  /**
+   * What activations are stored in. A component brings what enters from outside (pixels, embeddings, features of boxes) to it with
+   * `toPrecision(x, context.precision)`; everything after that follows its input.
+   */
+  precision: Precision;
 }
 
 /**
@@ -188,7 +193,7 @@ export interface OptimizerComponent<O extends OptimizerLike = OptimizerLike> {
 
 /** What happens in a run, in order; `--json` prints them one per line. */
 export type RunEvent =
-  | { event: "start"; run: string; runFolder: string; seed: number; steps: number; parameters: number; processes: { stage: string; components: string[]; pid?: number; host?: string }[] }
+  | { event: "start"; run: string; runFolder: string; seed: number; precision: Precision; steps: number; parameters: number; processes: { stage: string; components: string[]; pid?: number; host?: string }[] }
   | { event: "links"; links: { from: string; to: string; lane: string }[] }
   | { event: "step"; step: number; loss: number; losses: Record<string, number>; lr: number; norm: number; pagesPerSecond: number; etaSeconds: number; /** The ledger: keys of the pages this step consumed, in order. */ samples: string[] }
   | { event: "phase"; phase: string; message?: string }

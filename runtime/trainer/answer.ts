@@ -60,7 +60,7 @@ export async function generateAnswers(model: StageModel, examples: readonly Exam
 async function generateBatch(model: StageModel, decoder: GraphNode, examples: Example[], maxTokens: number): Promise<GeneratedAnswer[]> {
   const loader = model.loader!;
   const microbatch = await loader.encode(examples);
-  const context = { training: false, step: 0, seed: model.seed, counts: {}, sampleIds: microbatch.sampleIds };
+  const context = { training: false, step: 0, seed: model.seed, counts: {}, precision: model.precision, sampleIds: microbatch.sampleIds };
   const pass = new MicrobatchPass(model.graph, upstream(model.graph, decoder), context, "generate");
   const component = decoder.component as GenerativeDecoder;
   try {
@@ -74,7 +74,7 @@ async function generateBatch(model: StageModel, decoder: GraphNode, examples: Ex
       while (writers.some((writer) => !writer.done)) {
         const logits = pass.scope.enter(() => component.next(state, ids));
         const [rows, V] = logits.shape;
-        const values = (await logits.read()) as Float32Array;
+        const values = await logits.readNumbers();
         logits.dispose();
         ids = Int32Array.from({ length: rows }, (_, row) => writers[row].choose(values.subarray(row * V, (row + 1) * V)));
       }

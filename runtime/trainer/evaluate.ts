@@ -60,7 +60,7 @@ async function heldOutLosses(model: StageModel, limit: number | undefined, signa
     signal?.throwIfAborted();
     for (const microbatch of batch.microbatches) {
       // every loss is divided by the counts of all held-out pages, so that the sum over batches is the mean
-      const context = { training: false, step: batch.step, seed: model.seed, counts: total, sampleIds: microbatch.sampleIds };
+      const context = { training: false, step: batch.step, seed: model.seed, counts: total, precision: model.precision, sampleIds: microbatch.sampleIds };
       const pass = new MicrobatchPass(model.graph, model.nodes, context, "evaluate");
       try {
         pass.forward({}, microbatch);

@@ -5,6 +5,7 @@ import { MicrobatchPass } from "../pipeline/microbatch.ts";
 import { applyGradients, combineScalars, gradientSquares } from "../pipeline/update.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import type { HostBatch, OptimizerLike } from "../plugin/index.ts";
+import type { Precision } from "../tensor/index.ts";
 
 export interface StepInput {
   graph: Graph;
@@ -15,6 +16,7 @@ export interface StepInput {
   /** Largest norm of the whole gradient; 0 leaves it as it is. */
   clip: number;
   seed: number;
+  precision: Precision;
 }
 
 export interface StepResult { loss: number; losses: Record<string, number>; norm: number }
@@ -29,12 +31,12 @@ export interface StepResult { loss: number; losses: Record<string, number>; norm
  * 3. The global norm adds the tensors' sums of squares in the order of their names; clipping scales all gradients by it.
  * 4. The optimizer moves the parameters.
  */
-export async function trainStep({ graph, parameters, optimizer, batch, learningRate, clip, seed }: StepInput): Promise<StepResult> {
+export async function trainStep({ graph, parameters, optimizer, batch, learningRate, clip, seed, precision }: StepInput): Promise<StepResult> {
   const tree = new GradientTree(batch.microbatches.length);
   try {
     const scalars: (readonly [string, number])[][] = [];
     for (const [index, microbatch] of batch.microbatches.entries()) {
-      const context = { training: true, step: batch.step, seed, counts: batch.counts, sampleIds: microbatch.sampleIds };
+      const context = { training: true, step: batch.step, seed, counts: batch.counts, precision, sampleIds: microbatch.sampleIds };
       const pass = new MicrobatchPass(graph, graph.nodes, context, `microbatch ${index} of step ${batch.step}`);
       try {
         pass.forward({}, microbatch);

@@ -10,8 +10,10 @@ import { startPipeline } from "../pipeline/run.ts";
 import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
 import type { ProcessStats, Registry, RunEvent, Tracker } from "../plugin/index.ts";
 import { createHost } from "../plugin/index.ts";
+import { withPrecision } from "../pipeline/precision.ts";
 import { startInProcess } from "./in-process.ts";
 import { type RunFolder, openRunFolder } from "./run-folder.ts";
+import { recipeOf } from "./trained-model.ts";
 
 export interface TrainOptions {
   /** An existing, empty folder: `createRunFolder`. */
@@ -66,21 +68,25 @@ class Training {
   #trainedMs = 0;
   #pages = 0;
 
-  constructor(private readonly checked: CheckResult, private readonly o: TrainOptions) {
+  constructor(private checked: CheckResult, private readonly o: TrainOptions) {
     this.#folder = openRunFolder(o.runFolder);
     const host = createHost(o.registry, { folder: checked.recipe.folder, seed: checked.recipe.seed, runFolder: o.runFolder });
     this.#trackers = withJsonLines(checked, o.registry).map(({ plugin, options }) => plugin.create(options, host) as Tracker);
     if (o.resume !== undefined) {
       const path = findCheckpoint(o.resume);
       this.#resumed = { path, manifest: readManifest(path) };
+      // A run that goes on computes as it did before, also on another machine.
+      if (checked.recipe.train.precision === "auto") this.checked = { ...checked, recipe: withPrecision(checked.recipe, recipeOf(path).train.precision) };
     }
   }
 
   async run(): Promise<RunResult> {
-    writeFileSync(join(this.o.runFolder, "recipe.yaml"), formatRecipe(this.checked.recipe));
+    this.#writeRecipe();
     let runner: StepRunner | undefined;
     try {
       runner = await this.#start();
+      this.checked = { ...this.checked, recipe: withPrecision(this.checked.recipe, runner.precision) };
+      this.#writeRecipe();
       this.#announce(runner);
       return await this.#train(runner);
     } catch (error) {
@@ -90,6 +96,10 @@ class Training {
       await runner?.close();
       await Promise.all(this.#trackers.map((tracker) => tracker.close()));
     }
+  }
+
+  #writeRecipe(): void {
+    writeFileSync(join(this.o.runFolder, "recipe.yaml"), formatRecipe(this.checked.recipe));
   }
 
   #start(): Promise<StepRunner> {
@@ -108,7 +118,7 @@ class Training {
   #announce(runner: StepRunner): void {
     const { recipe } = this.checked;
     for (const message of [...this.checked.warnings, ...runner.warnings]) this.#tell({ event: "warning", message });
-    this.#tell({ event: "start", run: recipe.name, runFolder: this.o.runFolder, seed: recipe.seed, steps: recipe.train.steps, parameters: runner.parameters, processes: runner.processes });
+    this.#tell({ event: "start", run: recipe.name, runFolder: this.o.runFolder, seed: recipe.seed, precision: runner.precision, steps: recipe.train.steps, parameters: runner.parameters, processes: runner.processes });
     if (runner.links.length > 0) this.#tell({ event: "links", links: runner.links });
   }
 

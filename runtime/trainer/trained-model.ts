@@ -5,8 +5,10 @@ import { type Manifest, findCheckpoint, readManifest } from "../checkpoint/index
 import { RuntimeError } from "../errors.ts";
 import { type CheckResult, checkRecipe } from "../pipeline/check.ts";
 import { type StageModel, loadStageModel } from "../pipeline/model.ts";
-import { parseRecipe } from "../pipeline/recipe.ts";
+import { choosePrecision } from "../pipeline/precision.ts";
+import { type Recipe, parseRecipe } from "../pipeline/recipe.ts";
 import type { Registry } from "../plugin/index.ts";
+import { fastBf16 } from "../tensor/index.ts";
 
 export interface OpenOptions {
   registry: Registry;
@@ -24,19 +26,25 @@ export interface TrainedModel { folder: string; manifest: Manifest; checked: Che
 export async function openTrained(path: string, o: OpenOptions): Promise<TrainedModel> {
   const folder = findCheckpoint(path);
   const manifest = readManifest(folder);
-  const file = join(folder, "recipe.yaml");
+  const recipe = recipeOf(folder, o.set);
+  delete recipe.train.from; // its values are in this checkpoint; the one it started from may be gone
+  const checked = await checkRecipe(recipe, o.registry);
+  const { precision } = choosePrecision(recipe.train.precision, [{ name: "this machine", fastBf16: fastBf16() }]);
+  const model = await loadStageModel(checked, {
+    seed: manifest.seed, precision, threads: o.threads ?? cpus().length, openData: false,
+    load: o.untrained ? undefined : { checkpoint: folder, optimizer: false },
+  });
+  return { folder, manifest, checked, model, close: () => model.close() };
+}
+
+/** The recipe that a checkpoint was trained with, its precision decided. Throws ERR_CHECKPOINT when it is missing. */
+export function recipeOf(checkpoint: string, overrides?: readonly string[]): Recipe {
+  const file = join(checkpoint, "recipe.yaml");
   let text: string;
   try {
     text = readFileSync(file, "utf8");
   } catch (cause) {
     throw new RuntimeError("ERR_CHECKPOINT", `${file}: cannot be read. A checkpoint carries the recipe it was trained with; this one is incomplete.`, { path: file }, { cause });
   }
-  const recipe = parseRecipe(text, file, o.set);
-  delete recipe.train.from; // its values are in this checkpoint; the one it started from may be gone
-  const checked = await checkRecipe(recipe, o.registry);
-  const model = await loadStageModel(checked, {
-    seed: manifest.seed, threads: o.threads ?? cpus().length, openData: false,
-    load: o.untrained ? undefined : { checkpoint: folder, optimizer: false },
-  });
-  return { folder, manifest, checked, model, close: () => model.close() };
+  return parseRecipe(text, file, overrides);
 }

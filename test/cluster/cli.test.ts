@@ -127,7 +127,7 @@ describe("what a command says", () => {
     const clock = simulatedClock();
     const [people, programs] = [streams(), streams()];
     const watchers = [runProgress(createOutput(false, people.streams), { clock }), runProgress(createOutput(true, programs.streams), { clock })];
-    for (const watch of watchers) watch({ event: "start", run: "tiny", runFolder: "runs/x", seed: 1, steps: 10, parameters: 5, processes: [] });
+    for (const watch of watchers) watch({ event: "start", run: "tiny", runFolder: "runs/x", seed: 1, precision: "f32", steps: 10, parameters: 5, processes: [] });
     for (let step = 0; step < 10; step++) {
       for (const watch of watchers) watch({ event: "step", step, loss: 2.345678901234567, losses: {}, lr: 0, norm: 0, pagesPerSecond: 1, etaSeconds: 0, samples: [] });
       clock.advance(400);

@@ -50,12 +50,12 @@ export async function openJointStep(preset: Preset, o: { batch: number; microbat
   const widths = Object.entries(presets[preset]).flatMap(([component, options]) => Object.entries(options).map(([name, value]) => `components.${component}.${name}=${value as number}`));
   const checked = await checkFile(join(root, "examples/tiny.yaml"), createRegistry(builtins), [...widths, `train.batch=${o.batch}`, `train.microbatches=${o.microbatches}`]);
   const { seed, train: { clip } } = checked.recipe;
-  const model = await loadStageModel(checked, { seed });
+  const model = await loadStageModel(checked, { seed, precision: "f32" });
   const batches: HostBatch[] = [];
   for (let step = 0; step < o.batches; step++) batches.push(await model.loader!.batch({ step, seed, batch: o.batch, microbatches: o.microbatches }));
   const trained = Object.entries(model.parameters).filter(([, parameter]) => parameter.trainable);
   if (o.filled) for (const [name, parameter] of trained) parameter.value.write(Float32Array.from(fillWeight(name, parameter.shape)));
-  const run = (batch: HostBatch) => trainStep({ graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, batch, learningRate, clip, seed });
+  const run = (batch: HostBatch) => trainStep({ graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, batch, learningRate, clip, seed, precision: model.precision });
 
   return {
     model, batches, clip,
@@ -94,7 +94,7 @@ export async function openJointStep(preset: Preset, o: { batch: number; microbat
 async function gradientsOf(model: StageModel, batch: HostBatch, seed: number): Promise<{ gradients: Map<string, Tensor>; losses: Record<string, number>; norm: number }> {
   const tree = new GradientTree(batch.microbatches.length), scalars: (readonly [string, number])[][] = [];
   for (const [index, microbatch] of batch.microbatches.entries()) {
-    const pass = new MicrobatchPass(model.graph, model.nodes, { training: true, step: batch.step, seed, counts: batch.counts, sampleIds: microbatch.sampleIds }, "gradients");
+    const pass = new MicrobatchPass(model.graph, model.nodes, { training: true, step: batch.step, seed, counts: batch.counts, precision: model.precision, sampleIds: microbatch.sampleIds }, "gradients");
     pass.forward({}, microbatch);
     tree.push(index, pass.backward({}).parameters);
     scalars.push(await readScalars(pass));

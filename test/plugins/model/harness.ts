@@ -9,7 +9,7 @@ export const precisions = [{ dtype: "f64", tolerance: 1e-8 }, { dtype: "f32", to
 export type Precision = "f32" | "f64";
 
 export const context = (over: Partial<ForwardContext> = {}): ForwardContext =>
-  ({ training: false, step: 0, seed: 1, counts: {}, sampleIds: [], ...over });
+  ({ training: false, step: 0, seed: 1, counts: {}, sampleIds: [], precision: "f32", ...over });
 
 const host: PluginHost = {
   resolvePath: (path) => path,

@@ -6,7 +6,7 @@ import type { RunEvent } from "../../../runtime/index.ts";
 import { createConsoleTracker } from "../../../plugins/tracker/console.ts";
 import { createJsonLinesTracker } from "../../../plugins/tracker/json-lines.ts";
 
-const start = (runFolder: string): RunEvent => ({ event: "start", run: "tiny", runFolder, seed: 1, steps: 25, parameters: 1234567, processes: [{ stage: "image", components: ["image"] }] });
+const start = (runFolder: string): RunEvent => ({ event: "start", run: "tiny", runFolder, seed: 1, precision: "f32", steps: 25, parameters: 1234567, processes: [{ stage: "image", components: ["image"] }] });
 const step = (n: number): RunEvent => ({ event: "step", step: n, loss: 7.5 - n / 10, losses: { mlm: 7 }, lr: 1e-3, norm: 1, pagesPerSecond: 12.34, etaSeconds: 75, samples: ["a"] });
 const end: RunEvent = { event: "end", reason: "stopped", step: 23, loss: 5.2, seconds: 61, runFolder: "runs/x" };
 
@@ -22,7 +22,7 @@ describe("tracker/console", () => {
     tracker.event(start("runs/x"));
     for (let n = 0; n < 25; n++) tracker.event(step(n));
     const lines = tracker.written().trimEnd().split("\n");
-    assert.equal(lines[0], "run tiny: 25 steps, 1,234,567 parameters, 1 process; runs/x");
+    assert.equal(lines[0], "run tiny: 25 steps in f32, 1,234,567 parameters, 1 process; runs/x");
     assert.equal(lines[1], "train  step 1/25  loss 7.5000 (mlm 7.000)  12.3 pages/s  1m15s left");
     assert.deepEqual(lines.slice(1).map((line) => /step (\d+)/.exec(line)?.[1]), ["1", "11", "21", "25"]);
   });

@@ -11,10 +11,10 @@ const problems = (text: string, overrides: string[] = []): string[] => readRecip
 
 describe("a recipe", () => {
   it("is filled with defaults", () => {
-    const { train, seed, precision, trackers, stages, name } = parseRecipe("components: {}", "some/place/first-try.yaml");
-    assert.deepEqual({ train, seed, precision, trackers, stages, name }, {
-      name: "first-try", seed: 1, precision: "f32", trackers: [], stages: undefined,
-      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
+    const { train, seed, trackers, stages, name } = parseRecipe("components: {}", "some/place/first-try.yaml");
+    assert.deepEqual({ train, seed, trackers, stages, name }, {
+      name: "first-try", seed: 1, trackers: [], stages: undefined,
+      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
     });
   });
 
