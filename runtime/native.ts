@@ -14,8 +14,11 @@ import { addonPath } from "../native-cuda/index.ts";
 import { RuntimeError, type Details, type ErrorCode } from "./errors.ts";
 
 export interface Native {
-  /** Throws ERR_NATIVE while commands are pending. Ends a sticky fault. `limitBytes` 0 = no limit. */
-  configure(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number }): void;
+  /**
+   * Throws ERR_NATIVE while commands are pending. Ends a sticky fault. `limitBytes` 0 = no limit. `guard` (off, or OCTAVO_GUARD=1):
+   * the first command that makes a NaN or infinity of finite numbers is a fault, "y[3, 17] is NaN; its inputs were finite".
+   */
+  configure(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number; guard?: boolean }): void;
   /** A new tensor, its bytes undefined. `dtype` is an index into `dtypes`. Never 0. Throws ERR_MEMORY, ERR_SHAPE. */
   allocate(dtype: number, shape: readonly number[]): number;
   /** Another handle on the same storage, with as many elements. Each handle is freed by itself. */

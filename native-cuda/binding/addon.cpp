@@ -36,9 +36,32 @@ Napi::Value configure(const Napi::CallbackInfo& info) {
       throw CodedError("ERR_NATIVE", format("configure: kernels is \"fast\" or \"reference\", got \"%s\"", kind.c_str()));
     device->stream.reference = kind == "reference";
   }
+  if (const Napi::Value guard = options.Get("guard"); !guard.IsUndefined()) device->stream.guard = guard.ToBoolean();
   if (const Napi::Value limit = options.Get("limitBytes"); !limit.IsUndefined()) device->pool.limit(size(limit, "configure: limitBytes"));
   device->stream.clear();
   return info.Env().Undefined();
+}
+
+Command copy_command(const char* name, void* target, const void* source, size_t bytes) {
+  Command command;
+  command.kind = Command::Kind::copy;
+  command.name = name;
+  command.target = target;
+  command.source = source;
+  command.bytes = bytes;
+  return command;
+}
+
+/// With the guard on, what came from outside is looked at when it has arrived.
+void check_arrival(const char* by, const TensorView& arrived) {
+  if (!device->stream.guard) return;
+  Command command;
+  command.kind = Command::Kind::check;
+  command.name = by;
+  command.tensors = 1;
+  command.payload = std::make_unique<unsigned char[]>(sizeof(TensorView));
+  *reinterpret_cast<TensorView*>(command.payload.get()) = arrived;
+  device->stream.push(std::move(command));
 }
 
 Napi::Value allocate(const Napi::CallbackInfo& info) {
@@ -48,6 +71,12 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   const int rank = numbers(info[1], shape, kMaxGiven, "allocate: shape");
   const int64_t handle = device->tensors.allocate(static_cast<DType>(dtype), shape, rank);
   if (device->recorder) device->recorder->made(handle);
+  if (device->stream.guard) {
+    const TensorView& made = device->tensors.find(handle, "allocate");
+    Command command = copy_command("allocate", made.data, nullptr, made.bytes());
+    command.kind = Command::Kind::fill;
+    device->stream.push(std::move(command));
+  }
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 
@@ -97,16 +126,6 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-Command copy_command(const char* name, void* target, const void* source, size_t bytes) {
-  Command command;
-  command.kind = Command::Kind::copy;
-  command.name = name;
-  command.target = target;
-  command.source = source;
-  command.bytes = bytes;
-  return command;
-}
-
 Napi::Value upload(const Napi::CallbackInfo& info) {
   const int64_t handle = integer(info[0], "upload");
   const TensorView& target = device->tensors.find(handle, "upload");
@@ -119,6 +138,7 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
   Command command = copy_command("upload", target.data, kept.get(), source.length);
   command.payload = std::move(kept);
   device->stream.push(std::move(command));
+  check_arrival("upload", target);
   return info.Env().Undefined();
 }
 
@@ -197,6 +217,7 @@ Napi::Value slab_read(const Napi::CallbackInfo& info) {
   const TensorView& target = device->tensors.find(integer(info[2], "slabRead"), "slabRead");
   const void* source = device->slabs.at(static_cast<int>(integer(info[0], "slabRead: slab")), size(info[1], "slabRead: offset"), target.bytes());
   device->stream.push(copy_command("slabRead", target.data, source, target.bytes()));
+  check_arrival("slabRead", target);
   return info.Env().Undefined();
 }
 
@@ -230,14 +251,15 @@ Napi::Value about(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  try {
-    isa_limit();
-  } catch (const CodedError& error) {
-    throw coded(env, error.code, error.what());
-  }
   if (device_taken.exchange(true))
     throw coded(env, "ERR_NATIVE", "another JavaScript thread of this process owns the device already");
-  device = new Device(env);
+  try {
+    isa_limit();
+    device = new Device(env);
+  } catch (const CodedError& error) {
+    device_taken = false;
+    throw coded(env, error.code, error.what());
+  }
   // process.exit() runs the exit handlers of libraries while threads still use them, and no cleanup hooks: stop before.
   const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, [](const Napi::CallbackInfo&) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "../comm/slab.h"
+#include "../device/guard.h"
 #include "../device/handle_table.h"
 #include "../device/host.h"
 #include "../device/pool.h"
@@ -34,6 +35,7 @@ struct Device {
         tensors(pool),
         stream([this](uint64_t id, const StreamFault* fault) { completions.report(id, fault); }) {
     stream.threads = host_cores();
+    stream.guard = guard_from_environment();
   }
 
   /// For what a program cannot repeat: throws ERR_COMPILE while a recording is open.

@@ -17,6 +17,8 @@ struct Command {
     fence,    // completes when everything before it is done
     release,  // gives `target` of `bytes` back to the system
     unmap,    // ends the mapping `target` of `bytes`
+    check,    // payload: the one TensorView that `name` brought in from outside (guard.h)
+    fill,     // `target` of `bytes` gets finite numbers (guard.h)
   };
   Kind kind = Kind::fence;
   int kernel = -1;

@@ -5,6 +5,7 @@
 
 #include "../common/fault.h"
 #include "../kernels/arguments.h"
+#include "guard.h"
 
 namespace {
 constexpr size_t kAlignment = 64;
@@ -104,7 +105,7 @@ std::string Program::difference(const Program& other) const {
   return {};
 }
 
-void Program::run(void* const* addresses, int threads, bool reference, const std::atomic<bool>& stop, const char*& running) const {
+void Program::run(void* const* addresses, int threads, bool reference, bool guard, const std::atomic<bool>& stop, const char*& running) const {
   unsigned char* const scratch = static_cast<unsigned char*>(addresses[0]);
   const auto address = [&](int index) -> void* {
     const ProgramStorage& storage = storages[static_cast<size_t>(index)];
@@ -117,17 +118,22 @@ void Program::run(void* const* addresses, int threads, bool reference, const std
     return nullptr;
   };
   std::vector<TensorView> views;
-  for (const ProgramCommand& command : commands) {
+  for (size_t c = 0; c < commands.size(); ++c) {
+    const ProgramCommand& command = commands[c];
     if (stop.load(std::memory_order_relaxed)) return;
     running = command.name;
     views.clear();
     for (int i = 0; i < command.operands; ++i) {
       const ProgramOperand& operand = operands[static_cast<size_t>(command.operand + i)];
       views.push_back(operand.view);
-      if (operand.storage >= 0) views.back().data = address(operand.storage);
+      if (operand.storage < 0) continue;
+      views.back().data = address(operand.storage);
+      const ProgramStorage& storage = storages[static_cast<size_t>(operand.storage)];
+      const bool fresh = storage.first == static_cast<int>(c) && (storage.kind == ProgramStorage::Kind::internal || storage.kind == ProgramStorage::Kind::output);
+      if (guard && fresh) guard_fill(views.back().data, storage.bytes);
     }
     if (command.kernel >= 0)
-      run_kernel(command.kernel, {views.data(), command.operands, scalars.data() + command.scalar, command.scalars, threads, reference});
+      (guard ? guard_run : run_kernel)(command.kernel, {views.data(), command.operands, scalars.data() + command.scalar, command.scalars, threads, reference});
     else if (command.bytes)
       std::memcpy(views[0].data, constants.data() + command.constant, command.bytes);
   }

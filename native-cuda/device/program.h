@@ -57,8 +57,8 @@ struct Program {
   void plan();
   /// Empty when `other` recorded the same; else the first difference, for people.
   std::string difference(const Program& other) const;
-  /// On the stream. addresses: scratch, inputs, output storages. `running` names the command at work.
-  void run(void* const* addresses, int threads, bool reference, const std::atomic<bool>& stop, const char*& running) const;
+  /// On the stream. addresses: scratch, inputs, output storages. `guard`: each kernel is watched (guard.h). `running` names the command at work.
+  void run(void* const* addresses, int threads, bool reference, bool guard, const std::atomic<bool>& stop, const char*& running) const;
 };
 
 /// What the commands of one recording say, while they are enqueued.

@@ -11,6 +11,7 @@
 #include <exception>
 
 #include "../kernels/registry.h"
+#include "guard.h"
 #include "pool.h"
 #include "program.h"
 
@@ -81,9 +82,13 @@ void Stream::execute(Command& command) {
     if (command.kind == Command::Kind::copy) {
       if (command.bytes) std::memcpy(command.target, command.source, command.bytes);
     } else if (command.kind == Command::Kind::replay) {
-      command.program->run(reinterpret_cast<void* const*>(command.payload.get()), threads, reference, stop_, running);
+      command.program->run(reinterpret_cast<void* const*>(command.payload.get()), threads, reference, guard, stop_, running);
+    } else if (command.kind == Command::Kind::check) {
+      guard_outside(command.name, *command.views());
+    } else if (command.kind == Command::Kind::fill) {
+      guard_fill(command.target, command.bytes);
     } else {
-      run_kernel(command.kernel, {command.views(), command.tensors, command.values(), command.scalars, threads, reference});
+      (guard ? guard_run : run_kernel)(command.kernel, {command.views(), command.tensors, command.values(), command.scalars, threads, reference});
     }
   } catch (const std::exception& error) {
     fault_ = StreamFault{running, error.what(), command.sequence};

@@ -36,6 +36,7 @@ class Stream {
   // Read by the thread when a kernel starts; changed on idle streams only.
   int threads = 1;
   bool reference = false;
+  bool guard = false;  // guard.h
 
  private:
   void run();

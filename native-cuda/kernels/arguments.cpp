@@ -4,9 +4,12 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "operand_names.h"
+
 Arguments::Arguments(const KernelCall& call, const char* kernel, const std::vector<const char*>& tensors,
                      const std::vector<const char*>& scalars)
     : call_(call), kernel_(kernel), names_(tensors), scalar_names_(scalars) {
+  note_operand_names(names_);
   const int wanted_tensors = static_cast<int>(tensors.size()), wanted_scalars = static_cast<int>(scalars.size());
   if (call.tensors != wanted_tensors || call.scalars != wanted_scalars)
     throw std::invalid_argument(format("%s: expected %d tensors and %d scalars, got %d and %d", kernel, wanted_tensors,

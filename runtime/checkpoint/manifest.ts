@@ -1,7 +1,7 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../errors.ts";
-import { reason, writeAll } from "./safetensors.ts";
+import { reason, syncFolder, writeSynced } from "./durable.ts";
 
 /**
  * A checkpoint is a folder `step-<n>` of safetensors shards and a `manifest.json`. The manifest is written last (temporary
@@ -78,23 +78,4 @@ export function readManifest(folder: string): Manifest {
     throw new RuntimeError("ERR_CHECKPOINT", `${path}: manifest version ${manifestVersion} expected, found ${String(manifest.version)}.`, { path, version: manifest.version });
   }
   return manifest;
-}
-
-export function writeSynced(path: string, text: string): void {
-  const file = openSync(path, "w");
-  try {
-    writeAll(file, Buffer.from(text));
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-function syncFolder(path: string): void {
-  const folder = openSync(path, "r");
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

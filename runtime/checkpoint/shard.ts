@@ -4,9 +4,10 @@ import type { OptimizerLike } from "../plugin/index.ts";
 import type { Tensor } from "../tensor/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type Manifest, type ShardEntry, readManifest } from "./manifest.ts";
-import { type SafetensorsFile, type StoredDType, type StoredTensor, openSafetensors, writeSafetensors } from "./safetensors.ts";
+import { type SafetensorsFile, openSafetensors, writeSafetensors } from "./safetensors.ts";
+import { formatEntry, readNumbers, type StoredDType, type StoredTensor } from "./stored.ts";
 
-const stored: Partial<Record<string, StoredDType>> = { f64: "F64", f32: "F32", i32: "I32", i64: "I64", u8: "U8", bool: "BOOL" };
+const stored: Partial<Record<string, StoredDType>> = { f64: "F64", f32: "F32", bf16: "BF16", f16: "F16", i32: "I32", i64: "I64", u8: "U8", bool: "BOOL" };
 
 /** Separates a parameter's name from the optimizer's slot in the name of a stored state: `vision.norm.weight@m`. */
 const slotMark = "@";
@@ -46,6 +47,7 @@ async function writeTensors(folder: string, file: string, tensors: ReadonlyMap<s
 /** Reads single tensors of a checkpoint by name, whatever processes wrote it. */
 export interface CheckpointReader {
   readonly manifest: Manifest;
+  /** As f32 (f64 where f64 is stored), whatever it is stored as. */
   parameter(name: string): Float32Array | Float64Array | undefined;
   /** What the optimizer remembered of a parameter, by slot; empty when nothing was stored. */
   optimizerState(name: string): Record<string, Float32Array | Float64Array>;
@@ -65,12 +67,11 @@ export function openCheckpoint(folder: string): CheckpointReader {
   const read = (entry: ShardEntry): Float32Array | Float64Array => {
     let file = files.get(entry.file);
     if (!file) files.set(entry.file, (file = openSafetensors(join(folder, entry.file))));
-    const { dtype, shape, data } = file.read(entry.name);
-    if (dtype !== entry.dtype || shape.join() !== entry.shape.join()) {
-      throw new RuntimeError("ERR_CHECKPOINT", `${join(folder, entry.file)}: "${entry.name}" is ${dtype} (${shape.join(", ")}), the manifest says ${entry.dtype} (${entry.shape.join(", ")}).`, { name: entry.name });
+    const found = file.entry(entry.name);
+    if (found?.dtype !== entry.dtype || found.shape.join() !== entry.shape.join()) {
+      throw new RuntimeError("ERR_CHECKPOINT", `${join(folder, entry.file)}: "${entry.name}" is ${found ? formatEntry(found) : "missing"}, the manifest says ${entry.dtype} (${entry.shape.join(", ")}).`, { name: entry.name });
     }
-    const bytes = data.slice().buffer; // a fresh buffer: aligned for the typed array
-    return dtype === "F64" ? new Float64Array(bytes) : new Float32Array(bytes);
+    return readNumbers(file, entry.name);
   };
   return {
     manifest,

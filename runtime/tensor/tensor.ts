@@ -120,7 +120,7 @@ export const fence = (): Promise<void> => native().fence();
 /** Bytes and live tensors of this process's device. */
 export const memory = (): { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number } => native().memory();
 
-/** Threads per kernel, fast or reference kernels, and a limit on bytes. Throws while work is queued. */
-export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number }): void {
+/** Threads per kernel, fast or reference kernels, a limit on bytes, and the guard against NaN and infinity. Throws while work is queued. */
+export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number; guard?: boolean }): void {
   native().configure(o);
 }
