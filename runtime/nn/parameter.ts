@@ -8,13 +8,30 @@ import { type Initializer, initialValues } from "./initializer.ts";
  */
 export class Parameter {
   name = "";
-  readonly trainable: boolean;
+  #trainable: boolean;
+  #seed: number | undefined;
   #decay: boolean | undefined;
   #value: Tensor | undefined;
 
   constructor(readonly shape: Shape, readonly init: Initializer, o: { decay?: boolean; trainable?: boolean } = {}) {
     this.#decay = o.decay;
-    this.trainable = o.trainable ?? true;
+    this.#trainable = o.trainable ?? true;
+  }
+
+  get trainable(): boolean {
+    return this.#trainable;
+  }
+
+  /** The seed of its random start, where that is not the run's. */
+  get seed(): number | undefined {
+    return this.#seed;
+  }
+
+  /** No gradient and no optimizer reaches it from now on. With a seed of its own it starts alike in every run. */
+  freeze(seed?: number): void {
+    this.#trainable = false;
+    this.#seed = seed ?? this.#seed;
+    if (this.#value) this.#value.requiresGrad = false;
   }
 
   get size(): number {
@@ -101,13 +118,19 @@ export interface MaterialiseOptions {
 export function materialise(parameters: Parameters, { seed, prefix, dtype = "f32", load }: MaterialiseOptions): void {
   for (const [local, parameter] of Object.entries(parameters)) {
     parameter.name = prefix === "" ? local : `${prefix}.${local}`;
-    const data = load?.(parameter.name, parameter) ?? initialValues(parameter.init, parameter.size, seed, parameter.name);
+    const data = load?.(parameter.name, parameter) ?? initialValues(parameter.init, parameter.size, parameter.seed ?? seed, parameter.name);
     if (data.length !== parameter.size) {
       throw new ShapeError({ op: "materialise", operand: parameter.name, expected: `${parameter.size} elements for (${parameter.shape.join(", ")})`, got: [data.length],
         fix: "The checkpoint or the initial data belongs to another size of this model." });
     }
     parameter.set(fromArray(data, parameter.shape, dtype));
   }
+}
+
+/** Freezes all of them (`Parameter.freeze`): for teachers, and for what an earlier stage trained. */
+export function freeze(parameters: Parameters, o: { seed?: number } = {}): Parameters {
+  for (const parameter of Object.values(parameters)) parameter.freeze(o.seed);
+  return parameters;
 }
 
 export function release(parameters: Parameters): void {

@@ -1,5 +1,6 @@
 import * as ops from "../ops/index.ts";
 import type { Tensor } from "../tensor/index.ts";
+import type { DropBranch } from "./drop-path.ts";
 import { type Activation, layerNorm, mlp, truncatedNormal } from "./layers.ts";
 import { type PackedAttentionInput, packedAttention } from "./packed-attention.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
@@ -17,13 +18,18 @@ export interface BeitBlockOptions {
   index?: number;
 }
 
+export interface BeitBlockInput extends PackedAttentionInput {
+  /** Drops samples of a branch before it is added: `dropBranches`. */
+  drop?: DropBranch;
+}
+
 export interface BeitBlock extends Module {
   /** x (B, N, D) -> (B, N, D). The bias table comes from outside: one for all blocks, or one each. */
-  forward(x: Tensor, o?: PackedAttentionInput): Tensor;
+  forward(x: Tensor, o?: BeitBlockInput): Tensor;
 }
 
 /**
- * x += gamma_1 * attn(norm1(x)); x += gamma_2 * mlp(norm2(x)). Source: Bao et al. 2021, Peng et al. 2022.
+ * x += drop(gamma_1 * attn(norm1(x))); x += drop(gamma_2 * mlp(norm2(x))). Source: Bao et al. 2021, Peng et al. 2022.
  * Names: gamma_1, gamma_2, norm1.*, attn.*, norm2.*, mlp.fc1.*, mlp.fc2.*.
  */
 export function beitBlock({ width, heads, hidden = 4 * width, layerScale, eps = 1e-6, activation, index }: BeitBlockOptions): BeitBlock {
@@ -36,16 +42,18 @@ export function beitBlock({ width, heads, hidden = 4 * width, layerScale, eps = 
   const feedForward = mlp({ width, hidden, activation, init, outInit: rescaled });
   return {
     parameters: () => collect({ gamma_1, gamma_2, norm1, attn, norm2, mlp: feedForward }),
-    forward(x, o) {
-      x = addScaled(x, attn.forward(norm1.forward(x), o), gamma_1);
-      return addScaled(x, feedForward.forward(norm2.forward(x)), gamma_2);
+    forward(x, { drop = (branch: Tensor) => branch, ...o } = {}) {
+      x = ops.add(x, drop(scaled(attn.forward(norm1.forward(x), o), gamma_1), "attn"));
+      return ops.add(x, drop(scaled(feedForward.forward(norm2.forward(x)), gamma_2), "mlp"));
     },
   };
 }
 
+/** gamma * branch, or the branch itself without layer scale. */
+const scaled = (branch: Tensor, gamma: Parameter | undefined): Tensor => (gamma ? ops.mul(branch, gamma.value) : branch);
+
 /** x + gamma * branch, or x + branch without layer scale. */
-export const addScaled = (x: Tensor, branch: Tensor, gamma: Parameter | undefined): Tensor =>
-  ops.add(x, gamma ? ops.mul(branch, gamma.value) : branch);
+export const addScaled = (x: Tensor, branch: Tensor, gamma: Parameter | undefined): Tensor => ops.add(x, scaled(branch, gamma));
 
 /** The parameter behind BEiT's relative position bias: ((2h-1)(2w-1)+3, heads), starting at zero. */
 export const relativeBiasTable = ([height, width]: readonly [number, number], heads: number): Parameter =>
