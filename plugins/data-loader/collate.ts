@@ -51,7 +51,7 @@ export function collateJoint(rows: readonly JointRow[], shape: PageShape): { mic
   };
   return {
     microbatch: microbatch(rows, tensors),
-    counts: { mlm_tokens: index.length, mim_patches: patches.length, wpa_tokens: alignment.reduce((n, label) => n + Number(label !== -100), 0) },
+    counts: { pages: rows.length, mlm_tokens: index.length, mim_patches: patches.length, wpa_tokens: alignment.reduce((n, label) => n + Number(label !== -100), 0) },
   };
 }
 
@@ -83,7 +83,7 @@ export function collateAnswer(rows: readonly AnswerRow[], shape: PageShape & { i
   const locations = targets.filter(shape.isLocation).length;
   return {
     microbatch: microbatch(rows, tensors),
-    counts: { answer_text_tokens: targets.length - locations, answer_loc_tokens: locations, boxes: boxIndex.length },
+    counts: { pages: B, answer_text_tokens: targets.length - locations, answer_loc_tokens: locations, boxes: boxIndex.length },
   };
 }
 

@@ -55,7 +55,7 @@ export const shards = definePlugin({
   about: "Pages from webdataset tars, masked for joint pre-training or asked for fine-tuning.",
   options,
   ports: portsOf,
-  counts: (o) => (o.objective === "joint" ? ["mlm_tokens", "mim_patches", "wpa_tokens"] : ["answer_text_tokens", "answer_loc_tokens", "boxes"]),
+  counts: (o) => (o.objective === "joint" ? ["pages", "mlm_tokens", "mim_patches", "wpa_tokens"] : ["pages", "answer_text_tokens", "answer_loc_tokens", "boxes"]),
   maxDims: (o, { B = 1 }) => {
     const P = (o.image_size / o.patch_size) ** 2;
     const sizes = { T: o.max_text, Q: o.max_prompt, A: o.max_answer, P };

@@ -1,8 +1,10 @@
 import type { Plugin } from "../../runtime/index.ts";
 import { answer } from "./answer.ts";
+import { contrastive } from "./contrastive.ts";
 import { mimCodes } from "./mim-codes.ts";
 import { mimTeacher } from "./mim-teacher.ts";
 import { mlm } from "./mlm.ts";
+import { vqKdLoss } from "./vq-kd.ts";
 import { wpa } from "./wpa.ts";
 
-export const objectives: Plugin[] = [mlm, mimTeacher, mimCodes, wpa, answer];
+export const objectives: Plugin[] = [mlm, mimTeacher, mimCodes, wpa, answer, vqKdLoss, contrastive];

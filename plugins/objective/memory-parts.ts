@@ -6,8 +6,3 @@ export function textStates(memory: Tensor, grid: number): Tensor {
   const start = 1 + grid * grid;
   return slice(memory, 1, start, memory.shape[1] - start);
 }
-
-/** memory (B, 1 + P + T, D) -> patches (B, P, D). */
-export function patchStates(memory: Tensor, grid: number): Tensor {
-  return slice(memory, 1, 1, grid * grid);
-}

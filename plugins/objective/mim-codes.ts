@@ -1,48 +1,36 @@
 /**
- * Masked image modelling over codes: from a masked patch's fused state, predict the code that a visual tokenizer gave that patch.
- * `L = weight * sum over masked patches of CE(logits, code) / masked patches of the whole batch`; none gives 0.
- * Source: BEiT (Bao et al. 2021), BEiT v2 (Peng et al. 2022).
+ * Masked image modelling over codes: from a masked patch's state, predict the code that a visual tokenizer gave that patch.
+ * `L = weight * sum over masked patches of CE(logits, code) / masked patches of the whole batch`; none gives 0. With the encoder's second
+ * branch (`cls_pt`) the two losses are added. `accuracy` is the share of masked patches whose code the main branch ranks first.
+ * Source: BEiT (Bao et al. 2021), BEiT v2 (Peng et al. 2022, eq. 5 and 6).
  */
 import { z } from "zod";
-import { cast, crossEntropy, definePlugin, gatherRows, nn, port, reshape, type Tensor } from "../../runtime/index.ts";
+import { add, argmax, cast, crossEntropy, definePlugin, eq, port, scale, sum, withoutRecording, type Tensor } from "../../runtime/index.ts";
+import { branchPorts, codesOfMaskedCells, maskedPatches, maskedPatchesOptions, maskedPatchesPorts, patchesOf } from "./masked-patches.ts";
 import { meanWeight } from "./mean-weight.ts";
-import { patchStates } from "./memory-parts.ts";
 
 export const mimCodes = definePlugin({
-  kind: "objective", name: "mim-codes", version: "1.0.0",
+  kind: "objective", name: "mim-codes", version: "1.1.0",
   about: "Masked image modelling: classify masked patches into a visual tokenizer's codes.",
-  options: z.strictObject({
-    width: z.int().positive().default(96),
-    codes: z.int().positive().default(256),
-    grid: z.int().positive().default(8),
-    weight: z.number().nonnegative().default(1),
-  }),
+  options: z.strictObject({ ...maskedPatchesOptions, codes: z.int().positive().default(256) }),
   counts: ["mim_patches"],
-  ports: ({ width, grid }) => ({
-    in: {
-      memory: port(["B", "M", width]), codes: port(["B", grid * grid], { dtype: "i32" }),
-      // Flat positions b * P + p of the masked patches.
-      mim_index: port(["Np"], { dtype: "i32" }),
-    },
-    out: { loss: port([1]) },
+  ports: (o) => ({
+    in: { ...maskedPatchesPorts(o), codes: port(["B", patchesOf(o)], { dtype: "i32" }) },
+    out: { loss: port([1]), accuracy: port([1], { gradient: false }), ...branchPorts(o) },
   }),
-  create({ width, codes: count, grid, weight }) {
-    const out = nn.linear({ in: width, out: count });
-    const parameters = nn.collect({ "head.mim.out": out });
+  create({ codes: count, weight, ...o }) {
+    const heads = maskedPatches(o, count);
     return {
-      parameters: () => parameters,
-      // memory (B, M, D), codes (B, P), Np masked patches -> loss (1)
-      forward: ({ memory, codes, mim_index }, { counts }) => {
-        const states = patchStates(memory, grid);
-        const logits = out.forward(gatherRows(reshape(states, [states.shape[0] * states.shape[1], width]), mim_index));
-        return { loss: crossEntropy(logits, picked(codes, mim_index), { weight: meanWeight(counts, "mim_patches", weight) }) };
+      parameters: () => heads.parameters(),
+      // memory (B, M, D), codes (B, P), Np masked cells, cls_pt_states (B, 1 + grid², D) -> loss, accuracy (1)
+      forward: (inputs, { counts }): Record<string, Tensor> => {
+        const labels = codesOfMaskedCells(inputs.codes, inputs.mim_index, o);
+        const logits = heads.answers(inputs);
+        const losses = logits.map((each) => crossEntropy(each, labels, { weight: meanWeight(counts, "mim_patches", weight) }));
+        const accuracy = withoutRecording(() => scale(sum(cast(eq(argmax(logits[0], -1), labels), "f32")), meanWeight(counts, "mim_patches")));
+        const [main, branch] = losses;
+        return branch ? { loss: add(main, branch), accuracy, main_loss: main, cls_pt_loss: branch } : { loss: main, accuracy };
       },
     };
   },
 });
-
-/** Labels i32 (B, P) at flat positions (Np) -> (Np). Rows are gathered in f32, in which codes, integers below 2^24, are exact. */
-function picked(codes: Tensor, index: Tensor): Tensor {
-  const rows = gatherRows(reshape(cast(codes, "f32"), [codes.size, 1]), index);
-  return cast(reshape(rows, [index.size]), "i32");
-}

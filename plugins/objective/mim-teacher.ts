@@ -1,42 +1,43 @@
 /**
- * Masked image modelling against a teacher: from a masked patch's fused state, predict the teacher's feature of that patch.
- * `L = weight * sum over masked patches of (1 - cos(prediction, target)) / masked patches of the whole batch`; none gives 0.
+ * Masked image modelling against a teacher: from a masked patch's state, predict the teacher's feature of that patch.
+ * `cosine`: L = weight * sum over masked patches of (1 - cos(prediction, target)) / masked patches of the whole batch; none gives 0.
+ * `mse`: the mean squared difference of the two as unit vectors, which is 2 (1 - cos) / Tw. With the encoder's second branch (`cls_pt`)
+ * the two losses are added. The scalar `mse` is that of the main branch, whatever the loss.
  * Source: BEiT v2 (Peng et al. 2022), in the regression form that predicts the teacher's features directly.
  */
 import { z } from "zod";
-import { cosineLoss, definePlugin, gatherRows, nn, port, reshape, type Tensor } from "../../runtime/index.ts";
+import { add, cosineLoss, definePlugin, l2Normalize, port, squaredError, withoutRecording, type Tensor } from "../../runtime/index.ts";
+import { branchPorts, maskedPatches, maskedPatchesOptions, maskedPatchesPorts, ofMaskedCells, patchesOf } from "./masked-patches.ts";
 import { meanWeight } from "./mean-weight.ts";
-import { patchStates } from "./memory-parts.ts";
 
 export const mimTeacher = definePlugin({
-  kind: "objective", name: "mim-teacher", version: "1.0.0",
-  about: "Masked image modelling: regress the teacher's patch features by cosine.",
+  kind: "objective", name: "mim-teacher", version: "1.1.0",
+  about: "Masked image modelling: regress the teacher's patch features, by cosine or squared difference.",
   options: z.strictObject({
-    width: z.int().positive().default(96),
+    ...maskedPatchesOptions,
+    /** Width of the teacher's features. */
     targets: z.int().positive().default(64),
-    grid: z.int().positive().default(8),
-    weight: z.number().nonnegative().default(1),
+    loss: z.enum(["cosine", "mse"]).default("cosine"),
   }),
   counts: ["mim_patches"],
-  ports: ({ width, targets, grid }) => ({
-    in: {
-      memory: port(["B", "M", width]), targets: port(["B", grid * grid, targets], { gradient: false }),
-      // Flat positions b * P + p of the masked patches.
-      mim_index: port(["Np"], { dtype: "i32" }),
-    },
-    out: { loss: port([1]) },
+  ports: (o) => ({
+    in: { ...maskedPatchesPorts(o), targets: port(["B", patchesOf(o), o.targets], { gradient: false }) },
+    out: { loss: port([1]), mse: port([1], { gradient: false }), ...branchPorts(o) },
   }),
-  create({ width, targets: targetWidth, grid, weight }) {
-    const out = nn.linear({ in: width, out: targetWidth });
-    const parameters = nn.collect({ "head.mim.out": out });
-    const flat = (states: Tensor) => reshape(states, [states.shape[0] * states.shape[1], states.shape[2]]);
+  create({ targets: width, weight, loss: kind, ...o }) {
+    const heads = maskedPatches(o, width);
+    const meanSquare = (predictions: Tensor, wanted: Tensor, share: number) =>
+      squaredError(l2Normalize(predictions), l2Normalize(wanted), { weight: share / width });
     return {
-      parameters: () => parameters,
-      // memory (B, M, D), targets (B, P, Tw), Np masked patches -> loss (1)
-      forward: ({ memory, targets, mim_index }, { counts }) => {
-        const predictions = out.forward(gatherRows(flat(patchStates(memory, grid)), mim_index));
-        const wanted = gatherRows(flat(targets), mim_index);
-        return { loss: cosineLoss(predictions, wanted, { weight: meanWeight(counts, "mim_patches", weight) }) };
+      parameters: () => heads.parameters(),
+      // memory (B, M, D), targets (B, P, Tw), Np masked cells, cls_pt_states (B, 1 + grid², D) -> loss, mse (1)
+      forward: (inputs, { counts }): Record<string, Tensor> => {
+        const wanted = ofMaskedCells(inputs.targets, inputs.mim_index, o), share = meanWeight(counts, "mim_patches", weight);
+        const predictions = heads.answers(inputs);
+        const losses = predictions.map((each) => (kind === "mse" ? meanSquare(each, wanted, share) : cosineLoss(each, wanted, { weight: share })));
+        const mse = withoutRecording(() => meanSquare(predictions[0], wanted, meanWeight(counts, "mim_patches")));
+        const [main, branch] = losses;
+        return branch ? { loss: add(main, branch), mse, main_loss: main, cls_pt_loss: branch } : { loss: main, mse };
       },
     };
   },

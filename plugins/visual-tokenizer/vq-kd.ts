@@ -1,13 +1,13 @@
 /**
  * A page in the words of a visual vocabulary: every patch becomes the number of its nearest code. These are the labels that BEiT v2
- * predicts under the mask. Here is what labelling needs, the encoder and the codebook; the decoder that a teacher's features train
- * them through, and the moving averages of the codebook, belong to that training and are not part of it.
- * Source: Peng et al. 2022 (BEiT v2), section 2.2; van den Oord et al. 2017 (the nearest code).
+ * predicts under the mask. With `train: true` the vocabulary is learned: codes are decoded to a teacher's features, whose likeness is
+ * the loss (`objective/vq-kd`). Source: Peng et al. 2022 (BEiT v2), section 2.2. `codebook.ts` has the promises of the codes.
  *
- * VT-1: fresh weights depend on the option `seed` alone, not on the seed of the run: every run and every arm of a study reads the
- *       same codes.
- *       Nor does the precision of the run change them: everything here is f32, since bf16 would move patches to a neighbouring code.
- * VT-2: nothing here is trained and no gradient leaves.
+ * VT-1: frozen and fresh, weights depend on the option `seed` alone, not on the seed of the run: every run and every arm of a study
+ *       reads the same codes. Nor does the precision of the run change them: everything is f32, since bf16 would move patches to a
+ *       neighbouring code. Training, the transformers follow the run's precision; vectors, codes and features are f32.
+ * VT-2: frozen, nothing here is trained and no gradient leaves. Training, everything learns but the codebook, which is a buffer of the
+ *       checkpoint, as are its counts.
  * VT-3: rows of a fresh codebook have unit length, and codes do not change when the encoder's output is scaled by a positive number.
  *
  * Fresh weights read the page without knowing it: on 64 pages of the example data they use 32 to 36 of the 256 codes, and one of them
@@ -17,15 +17,16 @@
  * Parameter names are those of the released checkpoints under `tokenizer.`.
  */
 import { z } from "zod";
-import { add, definePlugin, fromArray, gatherRows, mul, nearestCode, nn, port, relu, scale, sub, type Tensor } from "../../runtime/index.ts";
-import { vqKdEncoder, type Frozen } from "./encoder.ts";
+import { add, clamp, definePlugin, fromArray, mul, nn, port, scale, sub, toPrecision, type Precision, type Tensor } from "../../runtime/index.ts";
+import { vqKdDecoder, vqKdEncoder } from "./autoencoder.ts";
+import { codebook } from "./codebook.ts";
 
 /** Pages arrive normalised for the student. Source: the image encoder's release. */
 const student = { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
 
 export const vqKd = definePlugin({
-  kind: "visual-tokenizer", name: "vq-kd", version: "1.0.0",
-  about: "Frozen VQ-KD encoder and codebook (Peng et al. 2022): the code of every patch.",
+  kind: "visual-tokenizer", name: "vq-kd", version: "1.1.0",
+  about: "VQ-KD (Peng et al. 2022): the code of every patch; frozen, or learned from a teacher's features.",
   options: z.strictObject({
     image: z.int().positive().default(128),
     patch: z.int().positive().default(16),
@@ -36,53 +37,74 @@ export const vqKd = definePlugin({
     codes: z.int().positive().default(256),
     dim: z.int().positive().default(16),
     eps: z.number().positive().default(1e-6),
+    /** Of a frozen tokenizer's fresh weights (VT-1). */
     seed: z.int().nonnegative().default(0),
     /** `student`: pixels normalised for the image encoder, converted here. `none`: pixels used as they come, in [-1, 1]. */
     pixels: z.enum(["student", "none"]).default("student"),
+    /** Learn the vocabulary. What follows speaks of that alone. */
+    train: z.boolean().default(false),
+    decoder_layers: z.int().positive().default(1),
+    /** Width of the teacher's features. */
+    targets: z.int().positive().default(64),
+    /** How much of a code stays when it moves, per step. */
+    decay: z.number().min(0).max(1).default(0.99),
+    /** Rounds of k-means on the first batch; 0 starts from random codes. */
+    kmeans_rounds: z.int().nonnegative().default(10),
+    /** Steps without use after which a code is moved beside a busy one; 0: never, as the original. */
+    restart_dead_after: z.int().nonnegative().default(0),
   }).refine((o) => o.image % o.patch === 0, { error: "image must be a multiple of patch", path: ["patch"] })
     .refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
-  ports: ({ image, patch, dim }) => {
+  ports: ({ image, patch, dim, train, targets }) => {
     const patches = (image / patch) ** 2;
     return {
       in: { pixels: port(["B", 3, image, image], { gradient: false }) },
       out: {
         codes: port(["B", patches], { dtype: "i32" }),
         z_q: port(["B", patches, dim], { gradient: false }),
+        ...(train && { z: port(["B", patches, dim]), rec: port(["B", patches, targets]) }),
       },
     };
   },
-  create({ codes: count, seed, pixels: normalisation, ...shape }) {
-    const frozen: Frozen = (name, dims, init) =>
-      new nn.Parameter(dims, seeded(`tokenizer.${name}`, dims, init, seed), { trainable: false });
-    const encoder = vqKdEncoder(shape, frozen);
-    const codebookName = "tokenizer.quantize.embedding.weight";
-    const codebook = new nn.Parameter([count, shape.dim], unitRows(codebookName, count, shape.dim, seed), { trainable: false });
-    const parameters = nn.collect({ tokenizer: encoder, [codebookName]: codebook });
+  create(o) {
+    const { width, heads, eps, dim, train } = o;
+    const shape = { patches: (o.image / o.patch) ** 2, width, heads, eps };
+    const encoder = vqKdEncoder({ ...shape, patch: o.patch, layers: o.layers, dim });
+    const embedding = new nn.Parameter([o.codes, dim], unitRows(o.codes, dim, o.seed), { trainable: false });
+    const codes = codebook({ codes: o.codes, dim, decay: o.decay, kmeansRounds: o.kmeans_rounds, restartDeadAfter: o.restart_dead_after }, embedding);
+    const see = (pixels: Tensor, precision: Precision) => encoder.forward(toPrecision(o.pixels === "student" ? symmetric(pixels) : pixels, precision));
+
+    if (!train) {
+      const parameters = nn.freeze(nn.collect({ tokenizer: encoder, "tokenizer.quantize.embedding.weight": embedding }), { seed: o.seed });
+      return {
+        frozen: true,
+        parameters: () => parameters,
+        // pixels (B, 3, S, S) -> codes (B, P), z_q (B, P, D)
+        forward: ({ pixels }, context) => {
+          const { codes: found, nearest } = codes.quantise(see(pixels, "f32"), { ...context, training: false, addUp: undefined });
+          return { codes: found, z_q: nearest };
+        },
+      };
+    }
+    const decoder = vqKdDecoder({ ...shape, layers: o.decoder_layers, dim, targets: o.targets });
+    const parameters = { ...nn.collect({ tokenizer: encoder, "tokenizer.quantize": codes }), ...nn.collect({ tokenizer: decoder }) };
     return {
-      frozen: true,
       parameters: () => parameters,
-      // pixels (B, 3, S, S) -> codes (B, P), z_q (B, P, D)
-      forward: ({ pixels }) => {
-        const latent = encoder.forward(normalisation === "student" ? symmetric(pixels) : pixels);
-        const codes = nearestCode(latent, codebook.value);
-        return { codes, z_q: gatherRows(codebook.value, codes) };
+      // pixels (B, 3, S, S) -> codes (B, P), z_q and z (B, P, D), rec (B, P, Tw)
+      forward: ({ pixels }, context) => {
+        const { z, codes: found, nearest, straightThrough } = codes.quantise(see(pixels, context.precision), context);
+        return { codes: found, z_q: nearest, z, rec: decoder.forward(toPrecision(straightThrough, context.precision)) };
       },
+      afterStep: (sums) => codes.afterStep(sums),
     };
   },
 });
 
-/** The values that `init` gives under another seed than the run's (VT-1). */
-function seeded(name: string, shape: readonly number[], init: nn.Initializer, seed: number): nn.Initializer {
-  const size = shape.reduce((product, dim) => product * dim, 1);
-  return { kind: "data", data: () => Float64Array.from(nn.initialValues(init, size, seed, name)) };
-}
-
 /** Directions drawn evenly from the sphere (VT-3). */
-function unitRows(name: string, count: number, dim: number, seed: number): nn.Initializer {
+function unitRows(count: number, dim: number, seed: number): nn.Initializer {
   return {
     kind: "data",
     data: () => {
-      const values = Float64Array.from(nn.initialValues(nn.normal(1), count * dim, seed, name));
+      const values = Float64Array.from(nn.initialValues(nn.normal(1), count * dim, seed, "tokenizer.quantize.embedding.weight"));
       for (let row = 0; row < values.length; row += dim) {
         const length = Math.hypot(...values.subarray(row, row + dim));
         for (let d = row; d < row + dim; d++) values[d] /= length;
@@ -95,8 +117,6 @@ function unitRows(name: string, count: number, dim: number, seed: number): nn.In
 /** Student's normalisation -> [0, 1], clamped -> [-1, 1]. pixels (B, 3, S, S). */
 function symmetric(pixels: Tensor): Tensor {
   const channels = (values: readonly number[]) => fromArray(values, [1, 3, 1, 1], pixels.dtype);
-  const one = fromArray([1], [1], pixels.dtype);
   const unit = add(mul(pixels, channels(student.deviation)), channels(student.mean));
-  const clamped = sub(relu(unit), relu(sub(unit, one)));
-  return sub(scale(clamped, 2), one);
+  return sub(scale(clamp(unit, 0, 1), 2), fromArray([1], [1], pixels.dtype));
 }

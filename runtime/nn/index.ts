@@ -1,6 +1,6 @@
 export { type DropBranch, type Randomness, dropBranches, dropPathRates } from "./drop-path.ts";
 export { type Initializer, initialValues } from "./initializer.ts";
-export { type Activation, type Embedding, type Layer, type Linear, activations, embedding, layerNorm, linear, mlp, normal, rmsNorm, swigluFeedForward, truncatedNormal } from "./layers.ts";
+export { type Activation, type Embedding, type Layer, type Linear, activations, embedding, layerNorm, linear, mlp, normal, patchEmbedding, rmsNorm, swigluFeedForward, truncatedNormal } from "./layers.ts";
 export { type PackedAttention, type PackedAttentionInput, packedAttention } from "./packed-attention.ts";
 export { type MaterialiseOptions, type Module, Parameter, type Parameters, collect, countParameters, freeze, materialise, release } from "./parameter.ts";
 export { type RopeScaling, ropeFrequencies, ropeFrequencies64 } from "./rope-frequencies.ts";
@@ -9,3 +9,4 @@ export { type BeitBlock, type BeitBlockInput, type BeitBlockOptions, addScaled, 
 export { type BertLayer, bertLayer } from "./transformer-bert.ts";
 export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, llamaLayer, releaseCache } from "./transformer-llama.ts";
 export { type MultiwayBlock, type MultiwayBlockOptions, multiwayBlock } from "./transformer-multiway.ts";
+export { type ClipBlock, type ClipBlockOptions, type Start, clipBlock } from "./transformer-clip.ts";

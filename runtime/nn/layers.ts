@@ -30,6 +30,22 @@ export function linear(o: { in: number; out: number; bias?: boolean; init?: Init
   };
 }
 
+/**
+ * One vector per square patch, row by row: pixels (B, C, S, S) -> (B, P, D). A convolution whose kernel is its stride.
+ * Names: weight (D, C, p, p), bias (D). Source: Dosovitskiy et al. 2021.
+ */
+export function patchEmbedding(o: { patch: number; width: number; channels?: number; bias?: boolean; init?: Initializer }): Linear {
+  const { patch, width, channels = 3 } = o;
+  const weight = new Parameter([width, channels, patch, patch], o.init ?? normal());
+  const bias = o.bias === false ? undefined : new Parameter([width], { kind: "zeros" });
+  return {
+    weight,
+    bias,
+    parameters: () => collect({ weight, bias }),
+    forward: (pixels) => ops.linear(ops.patchify(pixels, patch), ops.reshape(weight.value, [width, channels * patch * patch]), bias?.value),
+  };
+}
+
 /** Names: weight, bias (width). */
 export function layerNorm({ width, eps = 1e-6 }: { width: number; eps?: number }): Layer {
   const weight = new Parameter([width], { kind: "ones" });

@@ -8,6 +8,8 @@ import { type Initializer, initialValues } from "./initializer.ts";
  */
 export class Parameter {
   name = "";
+  /** Its value came from elsewhere (a checkpoint), not from its start. */
+  loaded = false;
   #trainable: boolean;
   #seed: number | undefined;
   #decay: boolean | undefined;
@@ -118,7 +120,9 @@ export interface MaterialiseOptions {
 export function materialise(parameters: Parameters, { seed, prefix, dtype = "f32", load }: MaterialiseOptions): void {
   for (const [local, parameter] of Object.entries(parameters)) {
     parameter.name = prefix === "" ? local : `${prefix}.${local}`;
-    const data = load?.(parameter.name, parameter) ?? initialValues(parameter.init, parameter.size, parameter.seed ?? seed, parameter.name);
+    const given = load?.(parameter.name, parameter);
+    parameter.loaded = given !== undefined;
+    const data = given ?? initialValues(parameter.init, parameter.size, parameter.seed ?? seed, parameter.name);
     if (data.length !== parameter.size) {
       throw new ShapeError({ op: "materialise", operand: parameter.name, expected: `${parameter.size} elements for (${parameter.shape.join(", ")})`, got: [data.length],
         fix: "The checkpoint or the initial data belongs to another size of this model." });
@@ -145,7 +149,7 @@ export function countParameters(parameters: Parameters): number {
  * No decay for vectors and scalars, biases, tokens, positions, embedding tables and Fourier frequencies.
  * The relative bias table does decay, as in BEiT's original code.
  */
-const tokens = /(^|\.)(bias|cls_token|mask_token|no_box|not_a_point|point_embeddings|pos_embed)$/;
-const tables = /(^|\.)(embed_tokens|\w+_embeddings|type_embed|Wr)\.weight$/;
+const tokens = /(^|\.)(bias|cls_token|mask_token|no_box|not_a_point|point_embeddings|pos_embed|positional_embedding)$/;
+const tables = /(^|\.)(embed_tokens|\w+_embeddings|token_embedding|type_embed|Wr)\.weight$/;
 
 const decays = (name: string, shape: Shape): boolean => shape.length > 1 && !tokens.test(name) && !tables.test(name);

@@ -21,6 +21,7 @@ export class MicrobatchPass {
   readonly scope: Scope;
   readonly #passes = new Map<string, ComponentPass>();
   readonly #values = new Map<string, Tensor>();
+  readonly #sums = new Map<string, Tensor>();
 
   constructor(private readonly graph: Graph, private readonly nodes: readonly GraphNode[], private readonly context: ForwardContext, label: string) {
     this.scope = new Scope(label);
@@ -43,7 +44,8 @@ export class MicrobatchPass {
       const edges = this.graph.edges.filter((edge) => edge.to[0] === node.name);
       const inputs = Object.fromEntries(edges.map((edge) => [edge.to[1], this.value(...edge.from)]));
       const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
-      const pass = forwardPass(node.component as TensorComponent, inputs, wants, this.context);
+      const addUp = this.context.training ? (name: string, tensor: Tensor) => void this.#sums.set(outputKey(node.name, name), tensor) : undefined;
+      const pass = forwardPass(node.component as TensorComponent, inputs, wants, { ...this.context, addUp });
       this.#passes.set(node.name, pass);
       outputs = pass.outputs;
     }
@@ -55,6 +57,11 @@ export class MicrobatchPass {
     const tensor = this.#values.get(outputKey(component, port));
     if (!tensor) throw new Error(`microbatch: ${component}.${port} was not computed here`);
     return tensor;
+  }
+
+  /** What the components here want summed over the batch, by `component.name`: `addUp`. */
+  sums(): Map<string, Tensor> {
+    return this.#sums;
   }
 
   /** The scalars of the objectives here: `name` for the loss, `name.metric` for the rest; in graph order. */

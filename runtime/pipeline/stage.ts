@@ -13,7 +13,7 @@ import { type Crossing, MicrobatchPass, edgeKey, outputKey } from "./microbatch.
 import { type StageModel, type StageModelOptions, loadStageModel } from "./model.ts";
 import { type Action, lower } from "./schedule.ts";
 import type { StageEdge } from "./plan.ts";
-import { type UpdateSettings, applyGradients, gradientSquares } from "./update.ts";
+import { type UpdateSettings, applyGradients, applySums, gradientSquares } from "./update.ts";
 import { type ShardEntry, saveShard } from "../checkpoint/index.ts";
 
 /**
@@ -63,6 +63,7 @@ interface State {
   links: Map<string, Link>;
   inbox: Inbox<Crossing>;
   gradients?: Map<string, Tensor>;
+  sums?: Map<string, Tensor>;
   stepped: boolean;
 }
 
@@ -130,11 +131,12 @@ export const stage = defineActor({
       }
     },
 
-    /** The optimizer's part of the step; the gradients of `step` are used up. */
+    /** The optimizer's part of the step, and what comes after it; the gradients and sums of `step` are used up. */
     async apply(state: State, settings: UpdateSettings): Promise<void> {
-      const { parameters, optimizer } = modelOf(state);
+      const { parameters, optimizer, nodes } = modelOf(state);
       if (state.gradients) applyGradients(parameters, state.gradients, optimizer, settings);
-      state.gradients = undefined;
+      if (state.sums) applySums(nodes, state.sums);
+      state.gradients = state.sums = undefined;
     },
 
     async save(state: State, { folder }: { folder: string }): Promise<ShardEntry[]> {
@@ -171,7 +173,7 @@ export const stage = defineActor({
   async terminate(state) {
     state.meter.stop();
     for (const crossing of state.inbox.drain()) for (const tensor of Object.values(crossing)) tensor.dispose();
-    for (const gradient of state.gradients?.values() ?? []) gradient.dispose();
+    for (const tensor of [...(state.gradients?.values() ?? []), ...(state.sums?.values() ?? [])]) tensor.dispose();
     for (const link of state.links.values()) link.lane.close();
     await state.model?.close();
   },
@@ -185,6 +187,7 @@ class StepRun {
   readonly #gradientsOut = new Map<number, Crossing>();
   readonly #scalars: (readonly [string, number])[][] = [];
   readonly #tree: GradientTree;
+  readonly #sums: GradientTree;
   readonly #model: StageModel;
   readonly #lastUse: ReadonlyMap<number, number>;
   #failure: { reason: unknown } | undefined;
@@ -192,6 +195,7 @@ class StepRun {
   constructor(private readonly state: State, private readonly header: StepHeader) {
     this.#model = modelOf(state);
     this.#tree = new GradientTree(header.microbatches.length);
+    this.#sums = new GradientTree(header.microbatches.length);
     // the position of the last action of every microbatch: after it, its tensors can go
     this.#lastUse = new Map(state.actions.map((action, i) => [action.microbatch, i]));
   }
@@ -204,6 +208,7 @@ class StepRun {
     }
     const gradients = this.#model.learns ? this.#tree.result() : new Map<string, Tensor>();
     this.state.gradients = gradients;
+    this.state.sums = this.#sums.result();
     return { scalars: this.#scalars, squares: await gradientSquares(gradients) };
   }
 
@@ -238,6 +243,7 @@ class StepRun {
     const pass = new MicrobatchPass(graph, nodes, context, `microbatch ${microbatch} of step ${step} in ${name}`);
     this.#passes.set(microbatch, pass);
     pass.forward(this.#take("activations", microbatch), this.state.batch?.microbatches[microbatch]);
+    this.#sums.push(microbatch, pass.sums());
     this.#scalars[microbatch] = await Promise.all(pass.scalars().map(async ([scalar, tensor]) => [scalar, await tensor.item()] as const));
   }
 
@@ -284,6 +290,7 @@ class StepRun {
   abandon(): void {
     for (const pass of this.#passes.values()) pass.close();
     this.#tree.dispose();
+    this.#sums.dispose();
   }
 }
 

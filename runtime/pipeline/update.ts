@@ -1,7 +1,9 @@
 import { sumSquares } from "../optimizer/index.ts";
 import type { Parameters } from "../nn/index.ts";
-import type { OptimizerLike } from "../plugin/index.ts";
+import type { OptimizerLike, TensorComponent } from "../plugin/index.ts";
 import { Scope, type Tensor, allocate } from "../tensor/index.ts";
+import type { GraphNode } from "./graph.ts";
+import { outputKey } from "./microbatch.ts";
 
 /** Sum of squares of every gradient, by parameter name: the share of one process in the global norm. Waits for the device. */
 export async function gradientSquares(gradients: ReadonlyMap<string, Tensor>): Promise<[name: string, sum: number][]> {
@@ -34,6 +36,21 @@ export function applyGradients(parameters: Parameters, gradients: ReadonlyMap<st
   if (optimizer.stepMany) optimizer.stepMany(moved, settings);
   else for (const [parameter, gradient] of moved) optimizer.step(parameter, gradient, settings);
   for (const gradient of gradients.values()) gradient.dispose();
+}
+
+/** Tells every component that a step is over, with the sums it asked for, and frees them. */
+export function applySums(nodes: readonly GraphNode[], sums: ReadonlyMap<string, Tensor>): void {
+  const scope = new Scope("after step");
+  try {
+    for (const node of nodes) {
+      const prefix = outputKey(node.name, "");
+      const own = [...sums].filter(([key]) => key.startsWith(prefix)).map(([key, tensor]): [string, Tensor] => [key.slice(prefix.length), tensor]);
+      scope.enter(() => (node.component as Partial<TensorComponent>).afterStep?.(Object.fromEntries(own)));
+    }
+  } finally {
+    scope.close();
+    for (const tensor of sums.values()) tensor.dispose();
+  }
 }
 
 /**

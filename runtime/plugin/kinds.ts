@@ -48,6 +48,11 @@ export interface ForwardContext {
    * `toPrecision(x, context.precision)`; everything after that follows its input.
    */
   precision: Precision;
+  /**
+   * While training: hands over a tensor that the component's `afterStep` wants summed over the whole batch (how often each code was
+   * used). Sums of microbatches are added in the order of gradients, so they are the same bits in every layout.
+   */
+  addUp?(name: string, value: Tensor): void;
 }
 
 /**
@@ -59,6 +64,11 @@ export interface TensorComponent {
   forward(inputs: Record<string, Tensor>, context: ForwardContext): Record<string, Tensor>;
   /** No gradient enters, no parameter moves (teachers). */
   frozen?: boolean;
+  /**
+   * A change of state that no gradient makes (the moving averages of a codebook, the limit of a scale). Called after the optimizer's
+   * part of every step, with the sums over the whole batch of what `forward` gave to `context.addUp`; writes into parameters in place.
+   */
+  afterStep?(sums: Record<string, Tensor>): void;
 }
 
 /** Opaque to everybody but the decoder that made it (prefix states, key/value caches). */

@@ -48,6 +48,11 @@ export function clone(x: Tensor): Tensor {
   return y;
 }
 
+/** y = x in place, in stream order: for buffers that keep their storage. Not recorded. */
+export function assign(x: Tensor, y: Tensor): void {
+  copy([x, y]);
+}
+
 /** y += x in place. Not recorded: for gradients and states, never for values that a tape has saved. */
 export function accumulate(x: Tensor, y: Tensor): void {
   accumulateKernel([x, y]);

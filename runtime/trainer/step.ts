@@ -2,7 +2,7 @@ import { clipScale, globalNorm } from "../optimizer/index.ts";
 import { GradientTree } from "../autograd/index.ts";
 import type { Parameters } from "../nn/index.ts";
 import { MicrobatchPass } from "../pipeline/microbatch.ts";
-import { applyGradients, combineScalars, gradientSquares } from "../pipeline/update.ts";
+import { applyGradients, applySums, combineScalars, gradientSquares } from "../pipeline/update.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import type { HostBatch, OptimizerLike } from "../plugin/index.ts";
 import type { Precision } from "../tensor/index.ts";
@@ -29,10 +29,10 @@ export interface StepResult { loss: number; losses: Record<string, number>; norm
  *    whole batch, so that sums over microbatches are the losses and gradients of the batch.
  * 2. Gradients are summed as a pairwise tree over the microbatch index.
  * 3. The global norm adds the tensors' sums of squares in the order of their names; clipping scales all gradients by it.
- * 4. The optimizer moves the parameters.
+ * 4. The optimizer moves the parameters; then components whose state no gradient moves get their sums over the batch, added as in 2.
  */
 export async function trainStep({ graph, parameters, optimizer, batch, learningRate, clip, seed, precision }: StepInput): Promise<StepResult> {
-  const tree = new GradientTree(batch.microbatches.length);
+  const tree = new GradientTree(batch.microbatches.length), sums = new GradientTree(batch.microbatches.length);
   try {
     const scalars: (readonly [string, number])[][] = [];
     for (const [index, microbatch] of batch.microbatches.entries()) {
@@ -41,6 +41,7 @@ export async function trainStep({ graph, parameters, optimizer, batch, learningR
       try {
         pass.forward({}, microbatch);
         tree.push(index, pass.backward({}).parameters);
+        sums.push(index, pass.sums());
         scalars.push(await readScalars(pass));
       } finally {
         pass.close();
@@ -50,9 +51,11 @@ export async function trainStep({ graph, parameters, optimizer, batch, learningR
     const norm = globalNorm(await gradientSquares(gradients));
     const gradScale = clip > 0 ? clipScale(norm, clip) : 1;
     applyGradients(parameters, gradients, optimizer, { step: batch.step, learningRate, gradScale });
+    applySums(graph.nodes, sums.result());
     return { ...combineScalars(scalars), norm };
   } finally {
     tree.dispose();
+    sums.dispose();
   }
 }
 

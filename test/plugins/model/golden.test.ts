@@ -1,19 +1,14 @@
 /**
- * The components against numbers from the original modules (BEiT v2, VQ-KD, VLMo, CLIP) or from an independent implementation of the
- * formulas (Llama, BERT, Fourier features, decoder with soft prefix), all in float64 with the weights of fill.ts.
+ * The components against numbers from the original module (VLMo) or from an independent implementation of the formulas (Llama, BERT,
+ * Fourier features, decoder with soft prefix), all in float64 with the weights of fill.ts. golden-vision.test.ts has the others.
  */
-import assert from "node:assert/strict";
-import { fromArray, gatherRows, l2Normalize, linear, materialise, nearestCode, nn, permute, release, slice, type Tensor } from "../../../runtime/index.ts";
+import { fromArray, linear, materialise, release, type Tensor } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
-import { beit } from "../../../plugins/image-encoder/beit.ts";
 import { fourier } from "../../../plugins/position/fourier.ts";
 import { bert } from "../../../plugins/prompt-encoder/bert.ts";
 import { pointEncoding } from "../../../plugins/prompt-encoder/points.ts";
-import { stubClip } from "../../../plugins/teacher/stub-clip.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
-import { vqKdEncoder } from "../../../plugins/visual-tokenizer/encoder.ts";
-import { vqKd } from "../../../plugins/visual-tokenizer/vq-kd.ts";
 import { fill, fillWeight } from "./fill.ts";
 import { assertClose, build, compute, context, fillParameters, identity, ids, mask, ones, precisions, sum, sumAbs, type Precision } from "./harness.ts";
 
@@ -27,79 +22,6 @@ for (const { dtype, tolerance } of precisions) {
     assertClose([got], [expected], dtype === "f32" ? tolerance * terms : tolerance, what);
 
   describe(`golden numbers in ${dtype}`, () => {
-    describe("image-encoder/beit, original BEiT v2: 32 x 32, patch 8, width 16, 2 layers, 2 heads", () => {
-      const logits = (masked: number[] | undefined) => {
-        const encoder = build(beit, { image: 32, patch: 8, width: 16, layers: 2, heads: 2 });
-        fillParameters(encoder, dtype, { nameOf: without("vision.") });
-        return compute(() => {
-          const patch_mask = masked && mask([Array.from({ length: 16 }, (_, i) => Number(masked.includes(i)))]);
-          const { states } = encoder.forward({ pixels: input("image", [1, 3, 32, 32], dtype), ...(patch_mask && { patch_mask }) }, context());
-          return { logits: linear(slice(states, 1, 1, 16), weight("lm_head.weight", [11, 16], dtype), weight("lm_head.bias", [11], dtype)) };
-        }, encoder);
-      };
-
-      it("gives the original's logits with patches 1, 2, 5, 6, 9, 10 masked", async () => {
-        const { logits: got } = await logits([1, 2, 5, 6, 9, 10]);
-        assertClose(got.slice(0, 4), [0.4565687521, -0.6806072423, 0.5157135131, -0.1961884941], Math.max(tolerance, 1e-9), "first logits");
-        close(sum(got), 17.4482583818, "sum", 10);
-        close(sumAbs(got), 74.8434923332, "sum of magnitudes", 10);
-        // labels (7i + 3) mod 11: the original's loss over masked patches
-        const losses = [1, 2, 5, 6, 9, 10].map((i) => crossEntropyOf(got.slice(i * 11, i * 11 + 11), (7 * i + 3) % 11));
-        close(sum(losses) / 6, 2.3817884694, "masked loss");
-      });
-
-      it("gives the original's logits without a mask, and with an empty one", async () => {
-        const { logits: bare } = await logits(undefined);
-        const { logits: empty } = await logits([]);
-        close(sum(bare), 6.1865110664, "sum", 10);
-        assert.deepEqual(empty, bare);
-      });
-    });
-
-    describe("teacher/stub-clip, original CLIP tower: 32 x 32, patch 8, width 16, 2 layers, 2 heads, 6 targets", () => {
-      it("gives the original's projected patch features", async () => {
-        const teacher = build(stubClip, { image: 32, patch: 8, width: 16, layers: 2, heads: 2, targets: 6, pixels: "none" });
-        fillParameters(teacher, dtype, { nameOf: without("teacher.") });
-        const { targets } = await compute(() => teacher.forward({ pixels: input("image", [1, 3, 32, 32], dtype) }, context()), teacher);
-        close(sum(targets), 5.0313838866, "sum", 10);
-        close(sumAbs(targets), 34.7052915029, "sum of magnitudes", 10);
-      });
-    });
-
-    describe("visual-tokenizer/vq-kd, original VQ-KD: 32 x 32, patch 8, width 16, 2 layers, 2 heads, 7 codes of 4", () => {
-      const shape = { image: 32, patch: 8, width: 16, layers: 2, heads: 2 };
-      const codebook = unitRows("quantize.embedding.weight", 7, 4);
-      const expected = [4, 1, 1, 4, 2, 2, 3, 2, 1, 3, 2, 1, 1, 1, 0, 4];
-
-      it("gives the original's codes, and the codebook's rows for them", async () => {
-        const tokenizer = build(vqKd, { ...shape, codes: 7, dim: 4, pixels: "none" });
-        fillParameters(tokenizer, dtype, { nameOf: without("tokenizer."), given: { "tokenizer.quantize.embedding.weight": codebook } });
-        const { codes, z_q } = await compute(() => tokenizer.forward({ pixels: input("image", [1, 3, 32, 32], dtype) }, context()), tokenizer);
-        assert.deepEqual(codes, expected);
-        assertClose(z_q, expected.flatMap((code) => codebook.slice(code * 4, code * 4 + 4)), dtype === "f32" ? 1e-7 : 0, "z_q");
-      });
-
-      it("lies as far from its codes as the original: mean squared difference", async () => {
-        const encoder = vqKdEncoder({ ...shape, dim: 4, eps: 1e-6 }, (_, dims, init) => new nn.Parameter(dims, init));
-        materialise(encoder.parameters(), { seed: 0, prefix: "", dtype, load: (name, { shape }) => fillWeight(name, shape) });
-        const { z } = await compute(() => ({ z: encoder.forward(input("image", [1, 3, 32, 32], dtype)) }));
-        release(encoder.parameters());
-        const squares = z.map((x, i) => (x - codebook[expected[Math.floor(i / 4)] * 4 + (i % 4)]) ** 2);
-        close(sum(squares) / squares.length, 0.217320982, "mean squared difference");
-      });
-    });
-
-    it("nearestCode gives the original's codes of 8 vectors in a codebook of 6", async () => {
-      const { codes, z_q } = await compute(() => {
-        const codebook = l2Normalize(input("codebook", [6, 4], dtype));
-        const found = nearestCode(l2Normalize(permute(input("z", [1, 4, 2, 4], dtype), [0, 2, 3, 1])), codebook);
-        return { codes: found, z_q: gatherRows(codebook, found) };
-      });
-      assert.deepEqual(codes, [5, 3, 2, 0, 3, 2, 0, 0]);
-      close(sum(z_q), 1.2781339918, "sum", 10);
-      close(sumAbs(z_q), 13.9483159784, "sum of magnitudes", 10);
-    });
-
     describe("text-encoder/llama: 23 tokens, width 16, 4 heads of 4, 2 key heads, 2 layers, untied head", () => {
       const text = [1, 5, 7, 2, 9, 11, 3, 4];
       const logits = (attention: string) => {
@@ -229,12 +151,6 @@ function tinyDecoder(dtype: Precision) {
   const decoder = build(llamaDecoder, { memory_width: 16, vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, hidden: 24 });
   fillParameters(decoder, dtype, { nameOf: (name) => (name.startsWith("decoder.") ? `model.${without("decoder.")(name)}` : name) });
   return decoder;
-}
-
-/** The filled matrix with rows of unit length. */
-function unitRows(name: string, rows: number, cols: number): number[] {
-  const values = fill(name, [rows, cols]);
-  return Array.from({ length: rows }, (_, r) => values.slice(r * cols, (r + 1) * cols)).flatMap((row) => [...row].map((x) => x / Math.hypot(...row)));
 }
 
 /** -log softmax(logits)[label], in plain numbers. */

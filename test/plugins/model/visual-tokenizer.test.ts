@@ -17,7 +17,7 @@ describe("visual-tokenizer/vq-kd", () => {
   const read = async (pixels: Float64Array, o: { seed?: number; pixels?: string; codes?: number } = {}, { runSeed = 1, given = {} as Given } = {}) => {
     const tokenizer = build(vqKd, { ...options, ...o });
     materialise(tokenizer.parameters(), { seed: runSeed, prefix: "", dtype: "f64",
-      load: (name, { init }) => given[name]?.((init as Extract<nn.Initializer, { kind: "data" }>).data() as Float64Array) });
+      load: (name, { init, size, seed }) => given[name]?.(Float64Array.from(nn.initialValues(init, size, seed!, name))) });
     return compute(() => tokenizer.forward({ pixels: fromArray(pixels, [1, 3, 16, 16], "f64") }, context()), tokenizer);
   };
 
