@@ -259,7 +259,7 @@ describe("data-loader/shards on bad data", () => {
     assert.ok(counts.mlm_tokens > 0);
     assert.equal(layout.stats().pages_without_words, 8);
     const [held] = await layout.evaluationBatches({ seed: 1, batch: 4 });
-    assert.deepEqual(held.counts, { mlm_tokens: 0, mim_patches: 52, wpa_tokens: 0 });
+    assert.deepEqual(held.counts, { pages: 2, mlm_tokens: 0, mim_patches: 52, wpa_tokens: 0 });
   });
 
   it("refuses sizes that do not divide", () => {
