@@ -10,15 +10,15 @@
 //   log         natural; -inf at 0, NaN below                             slope 1 / x
 //   abs                                                                   slope -1, 0 or 1: the sign of x
 #pragma once
-#include <cstdint>
+#include "floats.h"
 
 #define OCTAVO_ACTIVATIONS(each) \
   each(gelu) each(quick_gelu) each(silu) each(relu) each(tanh) each(sigmoid) each(sin) each(cos) \
   each(exp) each(log) each(sqrt) each(abs)
 
 #define OCTAVO_DECLARE_ACTIVATION(name)                                                                          \
-  void name##_forward(const float* x, float* y, int64_t n, int threads);                                         \
-  void name##_backward(const float* dy, const float* saved, float* dx, int64_t n, int threads);                  \
+  void name##_forward(const Floats& x, const Floats& y, int64_t n, int threads);                                 \
+  void name##_backward(const Floats& dy, const Floats& saved, const Floats& dx, int64_t n, int threads);         \
   template <class T> void name##_forward_reference(const T* x, T* y, int64_t n);                                 \
   template <class T> void name##_backward_reference(const T* dy, const T* saved, T* dx, int64_t n);
 OCTAVO_ACTIVATIONS(OCTAVO_DECLARE_ACTIVATION)

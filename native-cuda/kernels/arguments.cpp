@@ -23,7 +23,7 @@ void Arguments::dtype(int i, DType wanted) const {
 }
 
 void Arguments::floating(int i) const {
-  if (call_[i].dtype != DType::f32 && call_[i].dtype != DType::f64) refuse(i, "f32 or f64");
+  if (call_[i].dtype != DType::f32 && call_[i].dtype != DType::f64 && call_[i].dtype != DType::bf16) refuse(i, "f32 or f64");
 }
 
 void Arguments::mask(int i) const {
@@ -36,6 +36,23 @@ void Arguments::rank(int i, int wanted) const {
 
 void Arguments::same_dtype(int i, int j) const {
   if (call_[i].dtype != call_[j].dtype) refuse(i, format("%s as %s", dtype_name(call_[j].dtype), names_[j]));
+}
+
+static DType computed_in(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
+
+void Arguments::arithmetic(int i, int j) const {
+  const DType wanted = computed_in(call_[j].dtype);
+  if (call_[i].dtype != wanted) refuse(i, format("%s as %s", dtype_name(wanted), names_[j]));
+}
+
+void Arguments::same_arithmetic(int i, int j) const {
+  if (computed_in(call_[i].dtype) != computed_in(call_[j].dtype)) refuse(i, format("%s as %s", dtype_name(call_[j].dtype), names_[j]));
+}
+
+void Arguments::same_shape(int i, int j) const {
+  const TensorView &a = call_[i], &b = call_[j];
+  if (computed_in(a.dtype) != computed_in(b.dtype) || a.rank != b.rank || !std::equal(a.dim, a.dim + a.rank, b.dim))
+    refuse(i, shape_text(b) + " as " + names_[j]);
 }
 
 void Arguments::like(int i, int j) const {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "floats.h"
 #include "registry.h"
 
 class Arguments {
@@ -16,11 +17,16 @@ class Arguments {
             const std::vector<const char*>& scalars = {});
 
   void dtype(int i, DType wanted) const;
-  void floating(int i) const;                                             // f32 or f64
+  void floating(int i) const;                                             // f32, f64, or bf16 where the kernel asked for it
   void mask(int i) const;                                                 // u8 or bool
   void rank(int i, int wanted) const;
   void same_dtype(int i, int j) const;                                    // operand i has the dtype of operand j
-  void like(int i, int j) const;                                          // ... and the shape of operand j
+  // Where bf16 may come: operand i has the dtype in which operand j is computed with, f64 or f32; it may also be bf16 if that
+  // is f32; and it has the shape of operand j besides.
+  void arithmetic(int i, int j) const;
+  void same_arithmetic(int i, int j) const;
+  void same_shape(int i, int j) const;
+  void like(int i, int j) const;                                          // dtype and shape of operand j
   void count(int i, int64_t wanted, const char* letters) const;           // number of elements; letters name it: "(R)"
   void shape(int i, std::initializer_list<int64_t> wanted) const;
   int64_t whole(int k, int64_t low, int64_t high) const;                  // scalar k as an integer within [low, high]
@@ -33,8 +39,10 @@ class Arguments {
   const char* kernel() const { return kernel_; }
   std::string name(int i) const { return names_[static_cast<size_t>(i)]; }
   template <class T> T* data(int i) const { return call_.tensor[i].template as<T>(); }
+  Floats floats(int i) const { return Floats(call_.tensor[i]); }
+  Floats output(int i) const { return Floats::output(call_.tensor[i]); }
 
-  /// Dispatch by operand 0: f64 and reference mode run plain(T{}), f32 runs fast().
+  /// Dispatch by operand 0: f64 and reference mode run plain(T{}), f32 and bf16 run fast().
   template <class Plain, class Fast> void run(Plain&& plain, Fast&& fast) const {
     if (call_[0].dtype == DType::f64) return plain(double{});
     if (call_.reference) return plain(float{});

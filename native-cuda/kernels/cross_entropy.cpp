@@ -32,7 +32,7 @@ static double expected_logit(const float* logits, int64_t cols, const LabelShare
   return smoothing == 0 ? mean : (1 - smoothing) * mean + smoothing * row_total(logits, cols) / static_cast<double>(cols);
 }
 
-double cross_entropy_forward(const float* logits, const int32_t* labels, float* lse, int64_t rows, int64_t cols, double weight,
+double cross_entropy_forward(const Floats& logits, const int32_t* labels, float* lse, int64_t rows, int64_t cols, double weight,
                              const LabelSpread& spread, int threads) {
   std::vector<double> losses(static_cast<size_t>(rows), 0.0);
   row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
@@ -40,9 +40,10 @@ double cross_entropy_forward(const float* logits, const int32_t* labels, float* 
     for (int64_t r = first; r < last; ++r) {
       lse[r] = 0;
       if (labels[r] == kIgnoredLabel) continue;
-      const double total = row_logsumexp(logits + r * cols, cols);
+      const float* row = logits.read<0>(r * cols, cols);
+      const double total = row_logsumexp(row, cols);
       shares.of(labels[r], spread);
-      losses[r] = total - expected_logit(logits + r * cols, cols, shares, spread.smoothing);
+      losses[r] = total - expected_logit(row, cols, shares, spread.smoothing);
       lse[r] = static_cast<float>(total);
     }
   });
@@ -67,16 +68,16 @@ static void slope_row(const float* logits, int32_t label, float lse, float scale
   std::copy(near.begin(), near.end(), out + shares.begin);
 }
 
-void cross_entropy_backward(const float* dloss, const float* logits, const int32_t* labels, const float* lse, float* dlogits,
+void cross_entropy_backward(const float* dloss, const Floats& logits, const int32_t* labels, const float* lse, const Floats& dlogits,
                             int64_t rows, int64_t cols, double weight, const LabelSpread& spread, int threads) {
   const float scale = *dloss * static_cast<float>(weight);
   row_tiles(rows, cols, threads, [&](int64_t first, int64_t last) {
     LabelShares shares;
     std::vector<float> near;
     for (int64_t r = first; r < last; ++r) {
-      float* out = dlogits + r * cols;
-      if (labels[r] == kIgnoredLabel) std::fill_n(out, cols, 0.0f);
-      else slope_row(logits + r * cols, labels[r], lse[r], scale, out, cols, spread, shares, near);
+      const int64_t at = r * cols;
+      if (labels[r] == kIgnoredLabel) dlogits.fill(at, cols, 0.0f);
+      else slope_row(logits.read<0>(at, cols), labels[r], lse[r], scale, dlogits.write<1>(at, cols), cols, spread, shares, near);
     }
   });
 }
@@ -96,11 +97,11 @@ static LabelSpread spread_of(const Arguments& a, const int32_t* labels, int64_t 
   return {smoothing, sigma, first, bins};
 }
 
-OCTAVO_KERNEL(cross_entropy_forward) {
+OCTAVO_KERNEL_BF16(cross_entropy_forward, OwnBf16::operands(0)) {
   const Arguments a(call, "cross_entropy_forward", {"logits", "labels", "loss", "lse"}, {"weight", "smoothing", "sigma", "first", "bins"});
   const int64_t rows = a.rows(0), cols = a.cols(0);
-  a.floating(0), a.dtype(1, DType::i32), a.count(1, rows, "(N)"), a.same_dtype(2, 0), a.count(2, 1, "(1)");
-  a.same_dtype(3, 0), a.count(3, rows, "(N)");
+  a.floating(0), a.dtype(1, DType::i32), a.count(1, rows, "(N)"), a.arithmetic(2, 0), a.count(2, 1, "(1)");
+  a.arithmetic(3, 0), a.count(3, rows, "(N)");
   const auto* labels = a.data<const int32_t>(1);
   const LabelSpread spread = spread_of(a, labels, rows, cols);
   a.run(
@@ -109,15 +110,15 @@ OCTAVO_KERNEL(cross_entropy_forward) {
       },
       [&] {
         *a.data<float>(2) = static_cast<float>(
-            cross_entropy_forward(a.data<const float>(0), labels, a.data<float>(3), rows, cols, a.scalar(0), spread, a.threads()));
+            cross_entropy_forward(a.floats(0), labels, a.data<float>(3), rows, cols, a.scalar(0), spread, a.threads()));
       });
 }
 
-OCTAVO_KERNEL(cross_entropy_backward) {
+OCTAVO_KERNEL_BF16(cross_entropy_backward, OwnBf16::operands(1, 4)) {
   const Arguments a(call, "cross_entropy_backward", {"dloss", "logits", "labels", "lse", "dlogits"}, {"weight", "smoothing", "sigma", "first", "bins"});
   const int64_t rows = a.rows(1), cols = a.cols(1);
-  a.floating(0), a.count(0, 1, "(1)"), a.same_dtype(1, 0), a.dtype(2, DType::i32), a.count(2, rows, "(N)");
-  a.same_dtype(3, 0), a.count(3, rows, "(N)"), a.like(4, 1);
+  a.floating(1), a.arithmetic(0, 1), a.count(0, 1, "(1)"), a.dtype(2, DType::i32), a.count(2, rows, "(N)");
+  a.arithmetic(3, 1), a.count(3, rows, "(N)"), a.same_shape(4, 1);
   const auto* labels = a.data<const int32_t>(2);
   const LabelSpread spread = spread_of(a, labels, rows, cols);
   a.run(
@@ -126,7 +127,7 @@ OCTAVO_KERNEL(cross_entropy_backward) {
                                          cols, a.scalar(0), spread);
       },
       [&] {
-        cross_entropy_backward(a.data<const float>(0), a.data<const float>(1), labels, a.data<const float>(3), a.data<float>(4),
-                               rows, cols, a.scalar(0), spread, a.threads());
+        cross_entropy_backward(a.data<const float>(0), a.floats(1), labels, a.data<const float>(3), a.output(4), rows, cols,
+                               a.scalar(0), spread, a.threads());
       });
 }

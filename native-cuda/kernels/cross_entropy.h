@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "floats.h"
+
 /// q = (1 - smoothing) * share + smoothing / V (Szegedy et al. 2016). The share of the label is 1; with sigma > 0 it is spread
 /// over the neighbours within 6 sigma that are bins, classes [first, first + bins): exp(-(j - label)^2 / (2 sigma^2)), normalised.
 struct LabelSpread {
@@ -21,9 +23,9 @@ struct LabelShares {
   void of(int32_t label, const LabelSpread& spread);
 };
 
-double cross_entropy_forward(const float* logits, const int32_t* labels, float* lse, int64_t rows, int64_t cols, double weight,
+double cross_entropy_forward(const Floats& logits, const int32_t* labels, float* lse, int64_t rows, int64_t cols, double weight,
                              const LabelSpread& spread, int threads);
-void cross_entropy_backward(const float* dloss, const float* logits, const int32_t* labels, const float* lse, float* dlogits,
+void cross_entropy_backward(const float* dloss, const Floats& logits, const int32_t* labels, const float* lse, const Floats& dlogits,
                             int64_t rows, int64_t cols, double weight, const LabelSpread& spread, int threads);
 
 template <class T>

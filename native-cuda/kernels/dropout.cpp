@@ -36,14 +36,14 @@ template <class F> static void each_piece(int64_t n, uint64_t key, uint64_t stre
   }
 }
 
-void dropout(const float* x, const int32_t* sample_ids, float* y, int64_t batch, int64_t sample_elements, const DropoutSite& site, int threads) {
+void dropout(const Floats& x, const int32_t* sample_ids, const Floats& y, int64_t batch, int64_t sample_elements, const DropoutSite& site, int threads) {
   const auto threshold = static_cast<uint32_t>(std::ceil(site.p * 0x1p32));  // word / 2^32 >= p, on whole numbers
   const float factor = static_cast<float>(1 / (1 - site.p));
   row_tiles(batch, sample_elements, threads, [&](int64_t first, int64_t last) {
     for (int64_t b = first; b < last; ++b) {
       const int64_t at = b * sample_elements;
       each_piece(sample_elements, site.key(), site.stream(sample_ids[b]), [&](int64_t begin, int64_t count, const uint32_t* words) {
-        keep_tile(x + at + begin, words, y + at + begin, count, threshold, factor);
+        keep_tile(x.read<0>(at + begin, count), words, y.write<1>(at + begin, count), count, threshold, factor);
       });
     }
   });
@@ -57,9 +57,9 @@ void philox_uniform(float* y, int64_t n, uint64_t key, uint64_t stream) {
 
 static uint64_t word(const Arguments& a, int scalar) { return static_cast<uint64_t>(a.whole(scalar, 0, 0xFFFFFFFF)); }
 
-OCTAVO_KERNEL(dropout) {
+OCTAVO_KERNEL_BF16(dropout, OwnBf16::any()) {
   const Arguments a(call, "dropout", {"x", "sampleIds", "y"}, {"p", "seedLo", "seedHi", "step", "site"});
-  a.floating(0), a.dtype(1, DType::i32), a.like(2, 0);
+  a.floating(0), a.dtype(1, DType::i32), a.same_shape(2, 0);
   const int64_t batch = a[0].rank == 0 ? 1 : a[0].dim[0], sample_elements = batch ? a[0].numel / batch : 0;
   a.count(1, batch, "(B)");
   if (!(a.scalar(0) >= 0 && a.scalar(0) <= 1 - 0x1p-32))
@@ -68,7 +68,7 @@ OCTAVO_KERNEL(dropout) {
                          static_cast<uint32_t>(word(a, 4))};
   const auto* ids = a.data<const int32_t>(1);
   a.run([&]<class T>(T) { dropout_reference(a.data<const T>(0), ids, a.data<T>(2), batch, sample_elements, site); },
-        [&] { dropout(a.data<const float>(0), ids, a.data<float>(2), batch, sample_elements, site, a.threads()); });
+        [&] { dropout(a.floats(0), ids, a.output(2), batch, sample_elements, site, a.threads()); });
 }
 
 OCTAVO_KERNEL(philox_uniform) {

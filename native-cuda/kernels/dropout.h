@@ -6,7 +6,7 @@
 //       but (seed, step, sample id, site): not on the batch it is in, on padding after it, nor on threads.
 // y may be x. The step enters the key by the odd constant 2^64 / golden ratio, so steps of one seed never share a key.
 #pragma once
-#include <cstdint>
+#include "floats.h"
 
 struct DropoutSite {
   double p;
@@ -16,7 +16,7 @@ struct DropoutSite {
   uint64_t stream(int32_t sample) const { return static_cast<uint64_t>(site) << 32 | static_cast<uint32_t>(sample); }
 };
 
-void dropout(const float* x, const int32_t* sample_ids, float* y, int64_t batch, int64_t sample_elements, const DropoutSite& site, int threads);
+void dropout(const Floats& x, const int32_t* sample_ids, const Floats& y, int64_t batch, int64_t sample_elements, const DropoutSite& site, int threads);
 void philox_uniform(float* y, int64_t n, uint64_t key, uint64_t stream);  // initialisation only: one thread
 
 template <class T>

@@ -7,24 +7,25 @@
 #include "gather_rows.h"
 #include "tiles.h"
 
-void index_select_forward(const float* x, const int32_t* index, float* y, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads) {
+template <class T>
+void index_select_forward(const T* x, const int32_t* index, T* y, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads) {
   row_tiles<kLightTile>(outer * n, inner, threads, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
-      const float* from = x + (r / n * length + index[r % n]) * inner;
+      const T* from = x + (r / n * length + index[r % n]) * inner;
       if (inner == 1) y[r] = *from;
-      else std::memcpy(y + r * inner, from, static_cast<size_t>(inner) * sizeof(float));
+      else std::memcpy(y + r * inner, from, static_cast<size_t>(inner) * sizeof(T));
     }
   });
 }
 
 // A slab [o] of dx belongs to one thread; a single slab is cut by rows, as gather_rows does.
-void index_select_backward(const float* dy, const int32_t* index, float* dx, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads) {
+void index_select_backward(const Floats& dy, const int32_t* index, float* dx, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads) {
   if (outer == 1) return gather_rows_backward(dy, index, dx, n, length, inner, threads);
   row_tiles<kLightTile>(outer, (length + n) * inner, threads, [&](int64_t first, int64_t last) {
     std::fill(dx + first * length * inner, dx + last * length * inner, 0.0f);
     for (int64_t o = first; o < last; ++o)
       for (int64_t i = 0; i < n; ++i) {
-        const float* from = dy + (o * n + i) * inner;
+        const float* from = dy.read<0>((o * n + i) * inner, inner);
         float* to = dx + (o * length + index[i]) * inner;
         for (int64_t c = 0; c < inner; ++c) to[c] += from[c];
       }
@@ -39,7 +40,7 @@ struct Slabs {
 /// `whole` has L slices along the axis, `chosen` has N; everything else is equal.
 Slabs slabs_of(const Arguments& a, int whole, int chosen) {
   const TensorView &x = a[whole], &y = a[chosen];
-  a.floating(0), a.dtype(1, DType::i32), a.same_dtype(2, 0), a.rank(chosen, x.rank);
+  a.floating(0), a.dtype(1, DType::i32), a.same_arithmetic(2, 0), a.rank(chosen, x.rank);
   const int axis = static_cast<int>(a.whole(0, 0, x.rank - 1));
   Slabs s{1, x.dim[axis], a[1].numel, 1};
   for (int d = 0; d < x.rank; ++d) {
@@ -54,21 +55,22 @@ Slabs slabs_of(const Arguments& a, int whole, int chosen) {
 }
 }  // namespace
 
-OCTAVO_KERNEL(index_select_forward) {
+OCTAVO_KERNEL_BF16(index_select_forward, OwnBf16::together(0, 2)) {
   const Arguments a(call, "index_select_forward", {"x", "index", "y"}, {"axis"});
   const auto [outer, length, n, inner] = slabs_of(a, 0, 2);
   if (a[2].numel == 0) return;
   const auto* index = a.data<const int32_t>(1);
   if (a[0].dtype == DType::f64) return index_select_forward_reference(a.data<const double>(0), index, a.data<double>(2), outer, length, n, inner);
   if (call.reference) return index_select_forward_reference(a.data<const float>(0), index, a.data<float>(2), outer, length, n, inner);
+  if (a[0].dtype == DType::bf16) return index_select_forward(a.data<const Bf16>(0), index, a.data<Bf16>(2), outer, length, n, inner, a.threads());
   index_select_forward(a.data<const float>(0), index, a.data<float>(2), outer, length, n, inner, a.threads());
 }
 
-OCTAVO_KERNEL(index_select_backward) {
+OCTAVO_KERNEL_BF16(index_select_backward, OwnBf16::operands(0)) {
   const Arguments a(call, "index_select_backward", {"dy", "index", "dx"}, {"axis"});
   const auto [outer, length, n, inner] = slabs_of(a, 2, 0);
   const auto* index = a.data<const int32_t>(1);
   if (a[0].dtype == DType::f64) return index_select_backward_reference(a.data<const double>(0), index, a.data<double>(2), outer, length, n, inner);
   if (call.reference) return index_select_backward_reference(a.data<const float>(0), index, a.data<float>(2), outer, length, n, inner);
-  index_select_backward(a.data<const float>(0), index, a.data<float>(2), outer, length, n, inner, a.threads());
+  index_select_backward(a.floats(0), index, a.data<float>(2), outer, length, n, inner, a.threads());
 }

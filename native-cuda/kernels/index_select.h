@@ -3,10 +3,11 @@
 // Gradient: dx[o, l] = the sum of the dy[o, n] with index[n] = l, in order of n; zero elsewhere.
 // An index out of range throws std::out_of_range before anything is written. No aliasing.
 #pragma once
-#include <cstdint>
+#include "floats.h"
 
-void index_select_forward(const float* x, const int32_t* index, float* y, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads);
-void index_select_backward(const float* dy, const int32_t* index, float* dx, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads);
+template <class T>
+void index_select_forward(const T* x, const int32_t* index, T* y, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads);
+void index_select_backward(const Floats& dy, const int32_t* index, float* dx, int64_t outer, int64_t length, int64_t n, int64_t inner, int threads);
 
 template <class T>
 void index_select_forward_reference(const T* x, const int32_t* index, T* y, int64_t outer, int64_t length, int64_t n, int64_t inner);

@@ -3,13 +3,13 @@
 // Gradients, g = w dy: dx = rstd (g - mean(g) - xhat mean(g xhat)); dw = sum_R dy xhat; db = sum_R dy.
 // Aliasing: y may be x; dx may be dy. Statistics are f32 (f64 in the f64 twin); the variance is taken about the mean.
 #pragma once
-#include <cstdint>
+#include "floats.h"
 
-void layer_norm_forward(const float* x, const float* w, const float* b, float* y, float* mean, float* rstd, int64_t rows,
+void layer_norm_forward(const Floats& x, const float* w, const float* b, const Floats& y, float* mean, float* rstd, int64_t rows,
                         int64_t cols, double eps, int threads);
-void layer_norm_backward_input(const float* dy, const float* x, const float* w, const float* mean, const float* rstd,
-                               float* dx, int64_t rows, int64_t cols, int threads);
-void layer_norm_backward_affine(const float* dy, const float* x, const float* mean, const float* rstd, float* dw, float* db,
+void layer_norm_backward_input(const Floats& dy, const Floats& x, const float* w, const float* mean, const float* rstd,
+                               const Floats& dx, int64_t rows, int64_t cols, int threads);
+void layer_norm_backward_affine(const Floats& dy, const Floats& x, const float* mean, const float* rstd, float* dw, float* db,
                                 int64_t rows, int64_t cols, int threads);
 
 template <class T>

@@ -21,13 +21,13 @@ template <class F> static void each_run(const PatchGrid& g, int threads, F move)
   });
 }
 
-void patchify_forward(const float* x, float* y, const PatchGrid& grid, int threads) {
-  const size_t bytes = static_cast<size_t>(grid.patch) * sizeof(float);
+template <class T> void patchify_forward(const T* x, T* y, const PatchGrid& grid, int threads) {
+  const size_t bytes = static_cast<size_t>(grid.patch) * sizeof(T);
   each_run(grid, threads, [&](int64_t pixel, int64_t in_patch) { std::memcpy(y + in_patch, x + pixel, bytes); });
 }
 
-void patchify_backward(const float* dy, float* dx, const PatchGrid& grid, int threads) {
-  const size_t bytes = static_cast<size_t>(grid.patch) * sizeof(float);
+template <class T> void patchify_backward(const T* dy, T* dx, const PatchGrid& grid, int threads) {
+  const size_t bytes = static_cast<size_t>(grid.patch) * sizeof(T);
   each_run(grid, threads, [&](int64_t pixel, int64_t in_patch) { std::memcpy(dx + pixel, dy + in_patch, bytes); });
 }
 
@@ -42,16 +42,22 @@ static PatchGrid check_grid(const Arguments& a, int image, int patches) {
   return grid;
 }
 
-OCTAVO_KERNEL(patchify_forward) {
+OCTAVO_KERNEL_BF16(patchify_forward, OwnBf16::all()) {
   const Arguments a(call, "patchify_forward", {"x", "y"}, {"patch"});
   const PatchGrid grid = check_grid(a, 0, 1);
   a.run([&]<class T>(T) { patchify_forward_reference(a.data<const T>(0), a.data<T>(1), grid); },
-        [&] { patchify_forward(a.data<const float>(0), a.data<float>(1), grid, a.threads()); });
+        [&] {
+          if (a[0].dtype == DType::bf16) patchify_forward(a.data<const Bf16>(0), a.data<Bf16>(1), grid, a.threads());
+          else patchify_forward(a.data<const float>(0), a.data<float>(1), grid, a.threads());
+        });
 }
 
-OCTAVO_KERNEL(patchify_backward) {
+OCTAVO_KERNEL_BF16(patchify_backward, OwnBf16::all()) {
   const Arguments a(call, "patchify_backward", {"dy", "dx"}, {"patch"});
   const PatchGrid grid = check_grid(a, 1, 0);
   a.run([&]<class T>(T) { patchify_backward_reference(a.data<const T>(0), a.data<T>(1), grid); },
-        [&] { patchify_backward(a.data<const float>(0), a.data<float>(1), grid, a.threads()); });
+        [&] {
+          if (a[0].dtype == DType::bf16) patchify_backward(a.data<const Bf16>(0), a.data<Bf16>(1), grid, a.threads());
+          else patchify_backward(a.data<const float>(0), a.data<float>(1), grid, a.threads());
+        });
 }

@@ -12,8 +12,8 @@ struct PatchGrid {
   int64_t cols() const { return width / patch; }
 };
 
-void patchify_forward(const float* x, float* y, const PatchGrid& grid, int threads);
-void patchify_backward(const float* dy, float* dx, const PatchGrid& grid, int threads);
+template <class T> void patchify_forward(const T* x, T* y, const PatchGrid& grid, int threads);
+template <class T> void patchify_backward(const T* dy, T* dx, const PatchGrid& grid, int threads);
 
 template <class T> void patchify_forward_reference(const T* x, T* y, const PatchGrid& grid);
 template <class T> void patchify_backward_reference(const T* dy, T* dx, const PatchGrid& grid);

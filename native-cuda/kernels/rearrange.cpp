@@ -122,7 +122,7 @@ void permute(const TensorView& x, const TensorView& y, const int* order, int thr
   }
 }
 
-OCTAVO_KERNEL(slice_forward) {
+OCTAVO_KERNEL_BF16(slice_forward, OwnBf16::all()) {
   const Arguments a(call, "slice_forward", {"x", "y"}, {"axis", "start"});
   const int axis = check_slice(a, 0, 1);
   const int64_t start = static_cast<int64_t>(a.scalar(1));
@@ -130,7 +130,7 @@ OCTAVO_KERNEL(slice_forward) {
   with_reference_type(a, [&]<class T>(T) { slice_forward_reference<T>(a[0], a[1], axis, start); });
 }
 
-OCTAVO_KERNEL(slice_backward) {
+OCTAVO_KERNEL_BF16(slice_backward, OwnBf16::all()) {
   const Arguments a(call, "slice_backward", {"dy", "dx"}, {"axis", "start"});
   const int axis = check_slice(a, 1, 0);
   const int64_t start = static_cast<int64_t>(a.scalar(1));
@@ -138,7 +138,7 @@ OCTAVO_KERNEL(slice_backward) {
   with_reference_type(a, [&]<class T>(T) { slice_backward_reference<T>(a[0], a[1], axis, start); });
 }
 
-OCTAVO_KERNEL(concat) {
+OCTAVO_KERNEL_BF16(concat, OwnBf16::all()) {
   if (call.tensors < 2 || call.tensors > 9)
     throw std::invalid_argument(format("concat: expected 1 to 8 inputs and y, got %d tensors", call.tensors));
   std::vector<const char*> names{"x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8"};
@@ -163,7 +163,7 @@ OCTAVO_KERNEL(concat) {
   with_reference_type(a, [&]<class T>(T) { concat_reference<T>(call.tensor, n, y, axis); });
 }
 
-OCTAVO_KERNEL(permute) {
+OCTAVO_KERNEL_BF16(permute, OwnBf16::all()) {
   std::vector<const char*> names{"p0", "p1", "p2", "p3", "p4", "p5"};
   if (call.tensors < 1 || call.scalars != call.tensor[0].rank)
     throw std::invalid_argument(format("permute: expected one scalar per dimension of x, got %d", call.scalars));

@@ -29,7 +29,7 @@ bool OwnBf16::takes(const KernelCall& call) const {
     const bool wanted = i < 32 ? positions_ >> i & 1 : positions_ == ~0u;  // calls for many parameters have hundreds of operands
     some = some || is, others = others || (is && !wanted), all = all && (is || !wanted);
   }
-  return !some || (!call.reference && (mixed_ || (all && !others)));
+  return !some || (!call.reference && !others && (all || !together_));
 }
 
 int find_kernel(const char* name) {

@@ -5,8 +5,8 @@
 // bf16. An entry opened by OCTAVO_KERNEL never sees it: its bf16 operands arrive as f32 (widened into scratch) and are rounded
 // to bf16 when it returns, so f32 and bf16 mix freely, in reference mode too (widening.h, decision N-5).
 // A kernel with code of its own for bf16 says for which operands, by their positions:
-//   OCTAVO_KERNEL_BF16(scale, OwnBf16::operands(0, 1)) { ... x and y are both f32, or both bf16 ... }
-// It is then called directly when exactly those operands (of the ones present) are bf16; every other mixture comes widened.
+//   OCTAVO_KERNEL_BF16(scale, OwnBf16::operands(0, 1)) { ... each of x and y may be bf16 ... }
+// It is then called directly; when any other operand is bf16 too, the call comes widened.
 #pragma once
 #include "../common/fault.h"
 #include "../common/tensor_view.h"
@@ -26,23 +26,24 @@ struct KernelCall {
 
 using KernelFn = void (*)(const KernelCall&);
 
-/// The mixtures of bf16 and other operands for which a kernel has code of its own.
+/// The operands for which a kernel has bf16 code of its own.
 class OwnBf16 {
  public:
   static constexpr OwnBf16 none() { return {0, false}; }
-  /// All operands, whatever the kernel is: moves of elements.
-  static constexpr OwnBf16 all() { return {~0u, false}; }
-  /// Any mixture.
-  static constexpr OwnBf16 any() { return {~0u, true}; }
+  /// Any of these.
   template <class... I> static constexpr OwnBf16 operands(I... positions) { return {((1u << positions) | ...), false}; }
+  static constexpr OwnBf16 any() { return {~0u, false}; }
+  /// These all at once, or none of them: moves of elements, which need not know what they move.
+  template <class... I> static constexpr OwnBf16 together(I... positions) { return {((1u << positions) | ...), true}; }
+  static constexpr OwnBf16 all() { return {~0u, true}; }
 
   /// Does the kernel take the call as it is? A call without bf16 always; in reference mode none with it.
   bool takes(const KernelCall& call) const;
 
  private:
-  constexpr OwnBf16(unsigned positions, bool mixed) : positions_(positions), mixed_(mixed) {}
+  constexpr OwnBf16(unsigned positions, bool together) : positions_(positions), together_(together) {}
   unsigned positions_;
-  bool mixed_;
+  bool together_;
 };
 
 struct KernelRegistration {

@@ -18,7 +18,7 @@ OCTAVO_CLONES static void turn_heads(const float* x, const float* turn, float* y
   }
 }
 
-void rope(const float* x, const int32_t* positions, const float* frequency, float* y, int64_t tokens, int64_t heads,
+void rope(const Floats& x, const int32_t* positions, const float* frequency, const Floats& y, int64_t tokens, int64_t heads,
           int64_t head_width, int direction, int threads) {
   const int64_t half = head_width / 2, width = heads * head_width;
   row_tiles(tokens, width, threads, [&](int64_t first, int64_t last) {
@@ -28,7 +28,7 @@ void rope(const float* x, const int32_t* positions, const float* frequency, floa
         const float angle = static_cast<float>(positions[t]) * frequency[i];
         turn[i] = std::cos(angle), turn[i + half] = std::sin(angle) * static_cast<float>(direction);
       }
-      turn_heads(x + t * width, turn.data(), y + t * width, heads, half);
+      turn_heads(x.read<0>(t * width, width), turn.data(), y.write<1>(t * width, width), heads, half);
     }
   });
 }
@@ -39,11 +39,11 @@ template <class T> static std::vector<T> frequencies(const TensorView& t) {
   return std::vector<T>(t.as<const float>(), t.as<const float>() + t.numel);
 }
 
-OCTAVO_KERNEL(rope) {
+OCTAVO_KERNEL_BF16(rope, OwnBf16::operands(0, 3)) {
   const Arguments a(call, "rope", {"x", "positions", "frequency", "y"}, {"heads", "direction"});
   const int64_t width = a.cols(0), tokens = a.rows(0), heads = a.whole(0, 1, 1 << 20);
   const int direction = static_cast<int>(a.whole(1, -1, 1));
-  a.floating(0), a.dtype(1, DType::i32), a.count(1, tokens, "(B, N)"), a.floating(2), a.like(3, 0);
+  a.floating(0), a.dtype(1, DType::i32), a.count(1, tokens, "(B, N)"), a.floating(2), a.same_shape(3, 0);
   if (width % (2 * heads) != 0)
     throw std::invalid_argument(format("rope: x expected an even head width from %lld heads, got %s", static_cast<long long>(heads),
                                        shape_text(a[0]).c_str()));
@@ -56,7 +56,7 @@ OCTAVO_KERNEL(rope) {
         rope_reference(a.data<const T>(0), positions, frequencies<T>(a[2]).data(), a.data<T>(3), tokens, heads, head_width, direction);
       },
       [&] {
-        rope(a.data<const float>(0), positions, frequencies<float>(a[2]).data(), a.data<float>(3), tokens, heads, head_width,
+        rope(a.floats(0), positions, frequencies<float>(a[2]).data(), a.output(3), tokens, heads, head_width,
              direction, a.threads());
       });
 }

@@ -3,9 +3,9 @@
 // direction +1 turns forward; -1 turns back, which is also the gradient. Angles in f32 (f64 in the f64 twin).
 // Aliasing: y may be x. Source: Su et al. 2021, in the pairing of the Llama checkpoints.
 #pragma once
-#include <cstdint>
+#include "floats.h"
 
-void rope(const float* x, const int32_t* positions, const float* frequency, float* y, int64_t tokens, int64_t heads,
+void rope(const Floats& x, const int32_t* positions, const float* frequency, const Floats& y, int64_t tokens, int64_t heads,
           int64_t head_width, int direction, int threads);
 
 template <class T>

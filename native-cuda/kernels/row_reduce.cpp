@@ -66,64 +66,70 @@ double row_logsumexp(const float* x, int64_t n) {
   return std::isinf(peak) ? peak : peak + std::log(exp_sum(x, n, peak));
 }
 
-void logsumexp_forward(const float* x, float* y, int64_t rows, int64_t cols, int threads) {
-  each_row(rows, cols, threads, [&](int64_t r) { y[r] = static_cast<float>(row_logsumexp(x + r * cols, cols)); });
+void logsumexp_forward(const Floats& x, float* y, int64_t rows, int64_t cols, int threads) {
+  each_row(rows, cols, threads, [&](int64_t r) { y[r] = static_cast<float>(row_logsumexp(x.read<0>(r * cols, cols), cols)); });
 }
 
-void logsumexp_backward(const float* dy, const float* x, const float* y, float* dx, int64_t rows, int64_t cols, int threads) {
+void logsumexp_backward(const float* dy, const Floats& x, const float* y, const Floats& dx, int64_t rows, int64_t cols, int threads) {
   each_row(rows, cols, threads, [&](int64_t r) {
-    if (y[r] == -INFINITY) std::fill_n(dx + r * cols, cols, 0.0f);
-    else shares(x + r * cols, y[r], dy[r], dx + r * cols, cols);
+    if (y[r] == -INFINITY) dx.fill(r * cols, cols, 0.0f);
+    else shares(x.read<0>(r * cols, cols), y[r], dy[r], dx.write<1>(r * cols, cols), cols);
   });
 }
 
-void row_norm_forward(const float* x, float* y, int64_t rows, int64_t cols, int threads) {
-  each_row(rows, cols, threads, [&](int64_t r) { y[r] = static_cast<float>(std::sqrt(square_sum(x + r * cols, cols))); });
+void row_norm_forward(const Floats& x, float* y, int64_t rows, int64_t cols, int threads) {
+  each_row(rows, cols, threads, [&](int64_t r) { y[r] = static_cast<float>(std::sqrt(square_sum(x.read<0>(r * cols, cols), cols))); });
 }
 
-void row_norm_backward(const float* dy, const float* x, const float* y, float* dx, int64_t rows, int64_t cols, int threads) {
-  each_row(rows, cols, threads, [&](int64_t r) { scaled(x + r * cols, y[r] == 0 ? 0.0f : dy[r] / y[r], dx + r * cols, cols); });
+void row_norm_backward(const float* dy, const Floats& x, const float* y, const Floats& dx, int64_t rows, int64_t cols, int threads) {
+  each_row(rows, cols, threads, [&](int64_t r) {
+    scaled(x.read<0>(r * cols, cols), y[r] == 0 ? 0.0f : dy[r] / y[r], dx.write<1>(r * cols, cols), cols);
+  });
 }
 
-void log_softmax_forward(const float* x, float* y, int64_t rows, int64_t cols, int threads) {
-  each_row(rows, cols, threads, [&](int64_t r) { lowered(x + r * cols, row_logsumexp(x + r * cols, cols), y + r * cols, cols); });
+void log_softmax_forward(const Floats& x, const Floats& y, int64_t rows, int64_t cols, int threads) {
+  each_row(rows, cols, threads, [&](int64_t r) {
+    const float* in = x.read<0>(r * cols, cols);
+    lowered(in, row_logsumexp(in, cols), y.write<1>(r * cols, cols), cols);
+  });
 }
 
-void log_softmax_backward(const float* dy, const float* y, float* dx, int64_t rows, int64_t cols, int threads) {
+void log_softmax_backward(const Floats& dy, const Floats& y, const Floats& dx, int64_t rows, int64_t cols, int threads) {
   each_row(rows, cols, threads, [&](int64_t r) {
     const int64_t at = r * cols;
-    log_softmax_slopes(dy + at, y + at, static_cast<float>(plain_sum(dy + at, cols)), dx + at, cols);
+    const float* d = dy.read<0>(at, cols);
+    log_softmax_slopes(d, y.read<1>(at, cols), static_cast<float>(plain_sum(d, cols)), dx.write<2>(at, cols), cols);
   });
 }
 
 #define DEFINE_PER_ROW(name)                                                                                              \
-  OCTAVO_KERNEL(name##_forward) {                                                                                         \
+  OCTAVO_KERNEL_BF16(name##_forward, OwnBf16::operands(0)) {                                                              \
     const Arguments a(call, #name "_forward", {"x", "y"});                                                                \
     const int64_t rows = a.rows(0), cols = a.cols(0);                                                                     \
-    a.floating(0), a.same_dtype(1, 0), a.count(1, rows, "(R)");                                                           \
+    a.floating(0), a.arithmetic(1, 0), a.count(1, rows, "(R)");                                                           \
     a.run([&]<class T>(T) { name##_forward_reference(a.data<const T>(0), a.data<T>(1), rows, cols); },                    \
-          [&] { name##_forward(a.data<const float>(0), a.data<float>(1), rows, cols, a.threads()); });                    \
+          [&] { name##_forward(a.floats(0), a.data<float>(1), rows, cols, a.threads()); });                               \
   }                                                                                                                       \
-  OCTAVO_KERNEL(name##_backward) {                                                                                        \
+  OCTAVO_KERNEL_BF16(name##_backward, OwnBf16::operands(1, 3)) {                                                          \
     const Arguments a(call, #name "_backward", {"dy", "x", "y", "dx"});                                                   \
     const int64_t rows = a.rows(1), cols = a.cols(1);                                                                     \
-    a.floating(0), a.count(0, rows, "(R)"), a.same_dtype(1, 0), a.same_dtype(2, 0), a.count(2, rows, "(R)"), a.like(3, 1); \
+    a.floating(1), a.arithmetic(0, 1), a.count(0, rows, "(R)"), a.arithmetic(2, 1), a.count(2, rows, "(R)"), a.same_shape(3, 1); \
     a.run([&]<class T>(T) { name##_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<const T>(2), a.data<T>(3), rows, cols); }, \
-          [&] { name##_backward(a.data<const float>(0), a.data<const float>(1), a.data<const float>(2), a.data<float>(3), rows, cols, a.threads()); }); \
+          [&] { name##_backward(a.data<const float>(0), a.floats(1), a.data<const float>(2), a.output(3), rows, cols, a.threads()); }); \
   }
 DEFINE_PER_ROW(logsumexp)
 DEFINE_PER_ROW(row_norm)
 
-OCTAVO_KERNEL(log_softmax_forward) {
+OCTAVO_KERNEL_BF16(log_softmax_forward, OwnBf16::any()) {
   const Arguments a(call, "log_softmax_forward", {"x", "y"});
-  a.floating(0), a.like(1, 0);
+  a.floating(0), a.same_shape(1, 0);
   a.run([&]<class T>(T) { log_softmax_forward_reference(a.data<const T>(0), a.data<T>(1), a.rows(0), a.cols(0)); },
-        [&] { log_softmax_forward(a.data<const float>(0), a.data<float>(1), a.rows(0), a.cols(0), a.threads()); });
+        [&] { log_softmax_forward(a.floats(0), a.output(1), a.rows(0), a.cols(0), a.threads()); });
 }
 
-OCTAVO_KERNEL(log_softmax_backward) {
+OCTAVO_KERNEL_BF16(log_softmax_backward, OwnBf16::any()) {
   const Arguments a(call, "log_softmax_backward", {"dy", "y", "dx"});
-  a.floating(0), a.like(1, 0), a.like(2, 0);
+  a.floating(0), a.same_shape(1, 0), a.same_shape(2, 0);
   a.run([&]<class T>(T) { log_softmax_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<T>(2), a.rows(0), a.cols(0)); },
-        [&] { log_softmax_backward(a.data<const float>(0), a.data<const float>(1), a.data<float>(2), a.rows(0), a.cols(0), a.threads()); });
+        [&] { log_softmax_backward(a.floats(0), a.floats(1), a.output(2), a.rows(0), a.cols(0), a.threads()); });
 }

@@ -1,9 +1,9 @@
 // scale: y = factor * x.  accumulate: y += x.  Same shape; y may be x.
 #pragma once
-#include <cstdint>
+#include "floats.h"
 
-void scale(const float* x, float* y, int64_t n, double factor, int threads);
-void accumulate(const float* x, float* y, int64_t n, int threads);
+void scale(const Floats& x, const Floats& y, int64_t n, double factor, int threads);
+void accumulate(const Floats& x, const Floats& y, int64_t n, int threads);
 
 template <class T> void scale_reference(const T* x, T* y, int64_t n, double factor);
 template <class T> void accumulate_reference(const T* x, T* y, int64_t n);

@@ -18,34 +18,34 @@ OCTAVO_CLONES static void backward_tile(const float* dy, const float* gate, cons
   }
 }
 
-void swiglu_forward(const float* gate, const float* up, float* y, int64_t n, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) { forward_tile(gate + begin, up + begin, y + begin, end - begin); });
-}
-
-void swiglu_backward(const float* dy, const float* gate, const float* up, float* dgate, float* dup, int64_t n, int threads) {
-  element_tiles(n, threads, [&](int64_t begin, int64_t end) {
-    backward_tile(dy + begin, gate + begin, up + begin, dgate + begin, dup + begin, end - begin);
+void swiglu_forward(const Floats& gate, const Floats& up, const Floats& y, int64_t n, int threads) {
+  element_pieces(n, threads, {gate, up, y}, [&](int64_t at, int64_t count) {
+    forward_tile(gate.read<0>(at, count), up.read<1>(at, count), y.write<2>(at, count), count);
   });
 }
 
-OCTAVO_KERNEL(swiglu_forward) {
-  const Arguments a(call, "swiglu_forward", {"gate", "up", "y"});
-  a.floating(0), a.like(1, 0), a.like(2, 0);
-  const int64_t n = a[0].numel;
-  a.run([&]<class T>(T) { swiglu_forward_reference(a.data<const T>(0), a.data<const T>(1), a.data<T>(2), n); },
-        [&] { swiglu_forward(a.data<const float>(0), a.data<const float>(1), a.data<float>(2), n, a.threads()); });
+void swiglu_backward(const Floats& dy, const Floats& gate, const Floats& up, const Floats& dgate, const Floats& dup, int64_t n, int threads) {
+  element_pieces(n, threads, {dy, gate, up, dgate, dup}, [&](int64_t at, int64_t count) {
+    backward_tile(dy.read<0>(at, count), gate.read<1>(at, count), up.read<2>(at, count), dgate.write<3>(at, count), dup.write<4>(at, count), count);
+  });
 }
 
-OCTAVO_KERNEL(swiglu_backward) {
+OCTAVO_KERNEL_BF16(swiglu_forward, OwnBf16::any()) {
+  const Arguments a(call, "swiglu_forward", {"gate", "up", "y"});
+  a.floating(0), a.same_shape(1, 0), a.same_shape(2, 0);
+  const int64_t n = a[0].numel;
+  a.run([&]<class T>(T) { swiglu_forward_reference(a.data<const T>(0), a.data<const T>(1), a.data<T>(2), n); },
+        [&] { swiglu_forward(a.floats(0), a.floats(1), a.output(2), n, a.threads()); });
+}
+
+OCTAVO_KERNEL_BF16(swiglu_backward, OwnBf16::any()) {
   const Arguments a(call, "swiglu_backward", {"dy", "gate", "up", "dgate", "dup"});
-  a.floating(0), a.like(1, 0), a.like(2, 0), a.like(3, 0), a.like(4, 0);
+  a.floating(0);
+  for (int i : {1, 2, 3, 4}) a.same_shape(i, 0);
   const int64_t n = a[0].numel;
   a.run(
       [&]<class T>(T) {
         swiglu_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<const T>(2), a.data<T>(3), a.data<T>(4), n);
       },
-      [&] {
-        swiglu_backward(a.data<const float>(0), a.data<const float>(1), a.data<const float>(2), a.data<float>(3),
-                        a.data<float>(4), n, a.threads());
-      });
+      [&] { swiglu_backward(a.floats(0), a.floats(1), a.floats(2), a.output(3), a.output(4), n, a.threads()); });
 }

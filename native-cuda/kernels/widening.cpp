@@ -1,30 +1,12 @@
 #include "widening.h"
 
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <vector>
 
 #include "../common/bf16.h"
+#include "../common/scratch.h"
 #include "tiles.h"
 
 namespace {
-/// At least `floats` of them, 64-byte aligned; their content is undefined.
-float* scratch(int64_t floats) {
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  thread_local std::unique_ptr<float, Free> data;
-  thread_local int64_t size = 0;
-  if (floats > size) {
-    data.reset(), size = 0;
-    data.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(floats) * sizeof(float))));
-    if (!data) throw std::bad_alloc();
-    size = floats;
-  }
-  return data.get();
-}
-
 struct Widened {
   TensorView narrow;
   int64_t start;  // in scratch
@@ -47,7 +29,7 @@ void run_widened(KernelFn kernel, const KernelCall& call) {
     widened.push_back({t, total});
     total += tile_count(t.numel + 1, 16) * 16;  // an empty tensor has an address too
   }
-  float* memory = scratch(total);
+  float* memory = thread_scratch<Widened>(total);
   for (size_t i = 0; i < operands.size(); ++i)
     if (operands[i] && operands[i].dtype == DType::bf16) operands[i].dtype = DType::f32, operands[i].data = memory + start[i];
 
