@@ -92,3 +92,57 @@ describe("a kernel without bf16 code", () => {
 
   it("does not mix bf16 with f64", () => refuses(run("ema", [{ ...p, update: true }, narrowed(g)], [0.5]), /ema: .* expected f64/));
 });
+
+describe("a kernel with bf16 code", () => {
+  const big = 9_000_001; // beyond the last-level cache of most machines, where outputs are streamed
+
+  for (const [dtype, give, take] of [
+    ["f32", (x: Float64Array) => Float32Array.from(x), (y: Numbers) => y],
+    ["bf16", bf16Bits, (y: Numbers) => bf16Values(y as Uint16Array)],
+  ] as const) {
+    it(`writes an output that no cache could hold, ${dtype} (FL-2)`, async () => {
+      const x = Float64Array.from({ length: 2 * big }, (_, i) => i % 251 - 125);
+      for (const n of [big, 2 * big]) {
+        const y = take((await runMixed("scale", [vector(give(x.subarray(0, n))), { out: [n], like: give(Float64Array.of()) }], [0.5]))[0]);
+        assert.equal(y.length, n);
+        assert.equal(y.findIndex((value, i) => value !== x[i] / 2), -1);
+      }
+    });
+  }
+
+  it("may write over its input (FL-3)", async () => {
+    const device = native(), bits = bf16Bits(noise([5003], 1, 4).data);
+    const [apart] = await runMixed("silu_forward", [vector(bits), { out: [5003], like: bits }]);
+    const tensor = device.allocate(2, [5003]);
+    device.upload(tensor, bits);
+    device.launch(device.kernel("silu_forward"), [tensor, tensor], []);
+    const read = device.read(tensor);
+    device.free(tensor);
+    assert.equal(firstDifference(new Uint16Array(await read), apart), -1);
+  });
+
+  it("keeps NaN and infinities", async () => {
+    const x = vector(bf16Bits([NaN, Infinity, -Infinity, -0, 1]));
+    const scaled = bf16Values((await runMixed("scale", [x, { out: [5], like: x.data }], [-2]))[0] as Uint16Array);
+    assert.deepEqual([...scaled], [NaN, -Infinity, Infinity, 0, -2]);
+    const [y] = await runMixed("add", [x, x, { out: [5], like: x.data }]);
+    assert.deepEqual([...bf16Values(y as Uint16Array)], [NaN, Infinity, -Infinity, -0, 2]);
+  });
+
+  it("moves two-byte elements bit by bit, signalling NaN too", async () => {
+    const bits = Uint16Array.of(0x7f81, 1, 2, 3, 4, 0xff81), x = { shape: [2, 3], data: bits };
+    const [turned] = await runMixed("permute", [x, { out: [3, 2], like: bits }], [1, 0]);
+    assert.deepEqual([...turned], [0x7f81, 3, 1, 4, 2, 0xff81]);
+    const [joined] = await runMixed("concat", [x, x, { out: [2, 6], like: bits }], [1]);
+    assert.deepEqual([...joined], [0x7f81, 1, 2, 0x7f81, 1, 2, 3, 4, 0xff81, 3, 4, 0xff81]);
+    const [middle] = await runMixed("slice_forward", [x, { out: [2, 1], like: bits }], [1, 2]);
+    assert.deepEqual([...middle], [2, 0xff81]);
+  });
+
+  it("takes a bf16 x beside an f32 table, and an f32 y beside a bf16 x", async () => {
+    const x = vector(bf16Bits([1, 2, 3])), one = vector(Float32Array.of(1, 1, 2 ** -9));
+    assert.deepEqual([...(await runMixed("add", [x, one, { out: [3], like: new Float32Array() }]))[0]], [2, 3, 3 + 2 ** -9]);
+    const [rows] = await runMixed("gather_rows_forward", [{ shape: [3, 1], data: Float32Array.of(1, 1 + 2 ** -9, -7) }, vector(Int32Array.of(2, 1)), { out: [2, 1], like: x.data }]);
+    assert.deepEqual([...bf16Values(rows as Uint16Array)], [-7, 1]);
+  });
+});

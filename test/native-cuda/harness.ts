@@ -3,9 +3,14 @@
 //   from left to right, to ten times that;
 //   are its bits the same with 1, 2 and 4 threads;
 //   do the backward kernels give what central differences of the f64 forward predict.
+// And once more in bf16, with all floats bf16 and with `wide` ones f32: what the f64 reference makes of the rounded operands, to one
+// rounding and `tolerance`; the bits that rounding the f32 kernel's results would give; the same with 1, 2, 3, 4 and 8 threads.
 // Operands are named as in native-cuda/kernels/*.h: with x and y, `dy` is the gradient that comes in, `dx` the one wanted.
 import assert from "node:assert/strict";
-import { firstDifference, noise, rounded, run, single, worst, type Operand, type Output, type Settings } from "./device.ts";
+import {
+  bf16Bits, bf16Values, firstDifference, narrowed, noise, rounded, roundedToBf16, run, runMixed, single, worst,
+  type Numbers, type Operand, type Output, type Settings,
+} from "./device.ts";
 
 export type Values = Record<string, Operand>;
 
@@ -18,6 +23,8 @@ export interface Family {
   kernels: Record<string, readonly [operands: string, ...scalars: number[]]>;
   /** Largest error relative to the largest element, f32 against f64. Default 2e-6. */
   tolerance?: number;
+  /** Floats that stay f32 where activations are bf16: parameters, their gradients, statistics, losses. */
+  wide?: string;
   /** Largest error of a gradient against central differences, relative to the largest. Default 1e-7. */
   gradientTolerance?: number;
 }
@@ -28,6 +35,10 @@ export function family(title: string, describeAt: (...size: number[]) => Family,
     for (const size of sizes) {
       const subject = describeAt(...size), at = `(${size.join(", ")})`;
       it(`${at} agrees with f64 and has the same bits on 1, 2 and 4 threads`, () => agrees(subject));
+      it(`${at} reads bf16 as f32, rounds once, and has the same bits on 1, 2, 3, 4 and 8 threads`, async () => {
+        await agreesInBf16(subject, () => true);
+        if (subject.wide) await agreesInBf16(subject, (name) => !subject.wide!.split(" ").includes(name));
+      });
       const elements = Object.values(subject.inputs).reduce((sum, o) => sum + (isFloat(o) ? o.data.length : 0), 0);
       if (Object.keys(subject.kernels).length > 1 && elements > 0 && elements <= 120)
         it(`${at} has the gradients that central differences predict`, () => differentiates(subject));
@@ -84,6 +95,35 @@ async function agrees(subject: Family): Promise<void> {
       const again = await results(subject, which, known, single, { threads });
       for (const name of Object.keys(truth))
         assert.equal(firstDifference(again[name], fast[name]), -1, `${which}: ${name} on ${threads} threads`);
+    }
+  }
+}
+
+/** Every float operand for which `narrow(name)` holds is bf16, the others are f32. */
+async function agreesInBf16(subject: Family, narrow: (name: string) => boolean): Promise<void> {
+  const known = Object.fromEntries(Object.entries(await everything(subject)).map(([name, operand]) =>
+    [name, !isFloat(operand) ? operand : narrow(name) ? roundedToBf16(operand) : rounded(operand)]));
+  const outputs = async (which: string, settings: Settings, bf16: (name: string) => boolean): Promise<Numbers[]> => {
+    const { operands } = operandsOf(subject, which, known, exact), names = subject.kernels[which][0].split(" ");
+    const given = operands.map((operand, i): Operand | Output => {
+      if ("out" in operand) return { ...operand, like: bf16(names[i]) ? new Uint16Array() : new Float32Array() };
+      return as(bf16(names[i]) ? narrowed : single)(operand);
+    });
+    return runMixed(which, given, subject.kernels[which].slice(1) as number[], settings);
+  };
+  for (const which of Object.keys(subject.kernels)) {
+    const truth = Object.entries(await results(subject, which, known, exact));
+    const once = await outputs(which, { threads: 1 }, narrow), wide = await outputs(which, { threads: 1 }, () => false);
+    truth.forEach(([name, expected], i) => {
+      const got = once[i], values = got instanceof Uint16Array ? bf16Values(got) : got;
+      const allowed = (got instanceof Uint16Array ? 2 ** -8 : 0) + 2 * (subject.tolerance ?? 2e-6), { error, text } = worst(values, expected);
+      assert.ok(error <= allowed, `${which} in bf16: ${name}: ${text}, tolerance ${allowed}`);
+      const rounded = got instanceof Uint16Array ? bf16Bits(wide[i]) : wide[i];
+      assert.equal(firstDifference(got, rounded), -1, `${which}: ${name} of bf16 operands, against f32 rounded once`);
+    });
+    for (const threads of [2, 3, 4, 8]) {
+      const again = await outputs(which, { threads }, narrow);
+      truth.forEach(([name], i) => assert.equal(firstDifference(again[i], once[i]), -1, `${which} in bf16: ${name} on ${threads} threads`));
     }
   }
 }

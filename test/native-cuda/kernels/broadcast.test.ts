@@ -13,7 +13,7 @@ for (const name of ["add", "sub", "mul", "div"]) {
   family(name, (which) => {
     const [a, b, y] = pairs[which], away = noise(b, 2, 0.5);
     away.data = away.data.map((v) => v + 1.5); // a divisor between 1 and 2
-    return { inputs: { a: noise(a, 1, 2), b: away }, outputs: { y }, kernels: { [name]: ["a b y"] } };
+    return { inputs: { a: noise(a, 1, 2), b: away }, outputs: { y }, kernels: { [name]: ["a b y"] }, wide: "b" };
   }, pairs.map((_, i) => [i]));
 }
 
@@ -24,7 +24,7 @@ const sums: [number[], number[]][] = [
 
 family("sum_to", (which) => {
   const [x, y] = sums[which];
-  return { inputs: { x: noise(x, 1) }, outputs: { y }, kernels: { sum_to: ["x y"] } };
+  return { inputs: { x: noise(x, 1) }, outputs: { y }, kernels: { sum_to: ["x y"] }, wide: "y" };
 }, sums.map((_, i) => [i]));
 
 describe("broadcasting", () => {

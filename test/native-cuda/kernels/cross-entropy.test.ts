@@ -13,6 +13,7 @@ for (const [title, smoothing] of [["cross_entropy", 0], ["cross_entropy, smoothe
     kernels: {
       cross_entropy_forward: ["logits labels loss lse", 0.37, smoothing, 0, 0, 0], cross_entropy_backward: ["dloss logits labels lse dlogits", 0.37, smoothing, 0, 0, 0],
     },
+    wide: "loss dloss lse",
     tolerance: 3e-6,
   }), [[0, 3], [1, 1], [1, 3], [3, 17], [17, 5], [75, 2048], [3, 24576]]);
 }
@@ -27,6 +28,7 @@ for (const sigma of [0.5, 1, 4]) {
         cross_entropy_forward: ["logits labels loss lse", 0.37, 0, sigma, first, bins],
         cross_entropy_backward: ["dloss logits labels lse dlogits", 0.37, 0, sigma, first, bins],
       },
+      wide: "loss dloss lse",
       tolerance: 3e-6,
     };
   }, [[0, 0, 3, 0], [1, 2, 1, 3], [3, 2, 9, 4], [5, 0, 17, 0], [75, 1000, 1024, 24]]);

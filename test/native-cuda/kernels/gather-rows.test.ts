@@ -9,6 +9,7 @@ family("gather_rows", (rows, cols, n) => ({
   inputs: { x: noise([rows, cols], 1), index: index(n, rows) },
   outputs: { y: [n, cols] },
   kernels: { gather_rows_forward: ["x index y"], gather_rows_backward: ["dy index dx"] },
+  wide: "x dx",
 }), [[3, 5, 0], [3, 0, 2], [1, 1, 1], [3, 3, 17], [17, 3, 5], [3000, 96, 2000], [7, 40000, 9]]);
 
 describe("gather_rows", () => {

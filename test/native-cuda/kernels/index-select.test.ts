@@ -9,6 +9,7 @@ family("index_select", (axis, n, ...shape) => ({
   inputs: { x: noise(shape, 1), index: picks(n, shape[axis]) },
   outputs: { y: shape.map((size, d) => (d === axis ? n : size)) },
   kernels: { index_select_forward: ["x index y", axis], index_select_backward: ["dy index dx", axis] },
+  wide: "dx",
 }), sizes);
 
 describe("index_select", () => {

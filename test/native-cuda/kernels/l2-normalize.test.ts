@@ -6,6 +6,7 @@ family("l2_normalize", (rows, cols) => ({
   inputs: { x: noise([rows, cols], 1, 3) },
   outputs: { y: [rows, cols], norm: [rows] },
   kernels: { l2_normalize_forward: ["x y norm"], l2_normalize_backward: ["dy y norm dx"] },
+  wide: "norm",
 }), [[0, 3], [3, 0], [1, 3], [2, 17], [3, 5], [3000, 96], [9, 20001]]);
 
 describe("l2_normalize", () => {

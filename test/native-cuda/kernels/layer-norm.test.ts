@@ -10,6 +10,7 @@ family("layer_norm", (rows, cols) => ({
     layer_norm_backward_input: ["dy x w mean rstd dx"],
     layer_norm_backward_affine: ["dy x mean rstd dw db"],
   },
+  wide: "w b dw db mean rstd",
   tolerance: 4e-6,
 }), [[0, 3], [3, 0], [1, 3], [2, 17], [3, 5], [3000, 96], [9000, 17], [9, 20001]]);
 

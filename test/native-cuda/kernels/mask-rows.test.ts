@@ -8,6 +8,7 @@ family("mask_rows", (rows, cols) => ({
   inputs: { x: noise([rows, cols], 1), mask: every(rows, 3), token: noise([1, cols], 2) },
   outputs: { y: [rows, cols] },
   kernels: { mask_rows_forward: ["x mask token y"], mask_rows_backward: ["dy mask dx dtoken"] },
+  wide: "token dtoken",
 }), [[0, 3], [3, 0], [1, 1], [2, 3], [17, 3], [9000, 33]]);
 
 describe("mask_rows", () => {

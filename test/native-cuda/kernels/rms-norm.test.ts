@@ -9,6 +9,7 @@ family("rms_norm", (rows, cols) => ({
     rms_norm_backward_input: ["dy x w rstd dx"],
     rms_norm_backward_weight: ["dy x rstd dw"],
   },
+  wide: "w dw rstd",
   tolerance: 4e-6,
 }), [[0, 3], [3, 0], [1, 3], [2, 17], [3, 5], [3000, 96], [9000, 17], [9, 20001]]);
 

@@ -10,6 +10,7 @@ const at = (direction: number) => (batch: number, tokens: number, heads: number,
   inputs: { x: noise([batch, tokens, heads * width], 1), positions: positions(batch, tokens), frequency: frequencies(width) },
   outputs: { y: [batch, tokens, heads * width] },
   kernels: { rope: ["x positions frequency y", heads, direction] as [string, number, number] },
+  wide: "frequency",
   tolerance: 1e-5,
 });
 const sizes = [[0, 3, 1, 2], [1, 1, 1, 2], [2, 3, 1, 6], [3, 17, 3, 4], [3, 65, 4, 24], [2, 31, 8, 64]];

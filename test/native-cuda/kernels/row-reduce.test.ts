@@ -5,11 +5,11 @@ import { family } from "../harness.ts";
 const sizes = [[0, 3], [3, 1], [1, 17], [3, 17], [17, 5], [75, 2049], [3, 40003]];
 family("logsumexp", (rows, cols) => ({
   inputs: { x: noise([rows, cols], 1, 6) }, outputs: { y: [rows] },
-  kernels: { logsumexp_forward: ["x y"], logsumexp_backward: ["dy x y dx"] }, tolerance: 3e-6,
+  kernels: { logsumexp_forward: ["x y"], logsumexp_backward: ["dy x y dx"] }, wide: "y dy", tolerance: 3e-6,
 }), sizes);
 family("row_norm", (rows, cols) => ({
   inputs: { x: noise([rows, cols], 2, 3) }, outputs: { y: [rows] },
-  kernels: { row_norm_forward: ["x y"], row_norm_backward: ["dy x y dx"] },
+  kernels: { row_norm_forward: ["x y"], row_norm_backward: ["dy x y dx"] }, wide: "y dy",
 }), [[3, 0], ...sizes]);
 family("log_softmax", (rows, cols) => ({
   inputs: { x: noise([rows, cols], 3, 6) }, outputs: { y: [rows, cols] },
