@@ -40,6 +40,8 @@ const train = z.strictObject({
   threads: z.union([z.literal("auto"), z.int().min(1)]).default("auto"),
   /** What activations are stored in; auto: bf16 where every process has fast bf16, else f32. Parameters and losses are f32. */
   precision: z.enum([...precisions, "auto"]).default("f32"),
+  /** auto: in one process, a step whose shapes were seen before is replayed natively, to the same bits. off: never. */
+  compile: z.enum(["auto", "off"]).default("auto"),
   optimizer: z.strictObject({ use: use.default("optimizer/adamw"), options: z.record(z.string(), z.unknown()).default({}) }).prefault({}),
   checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).prefault({}),
   /** A checkpoint whose parameters are the starting point. */

@@ -11,6 +11,8 @@ export interface StepOutcome {
   learningRate: number;
   pages: number;
   keys: string[];
+  /** What people should know and was found out in this step. */
+  warnings?: readonly string[];
 }
 
 /** What trains, step by step, whatever it is made of: one process or many. */

@@ -5,17 +5,19 @@ import { Scope, type Tensor, allocate } from "../tensor/index.ts";
 import type { GraphNode } from "./graph.ts";
 import { outputKey } from "./microbatch.ts";
 
+/** Sum of squares of every gradient, in order -> f64 (n), owned by the entered scope. */
+export function sumsOfSquares(gradients: ReadonlyMap<string, Tensor>): Tensor {
+  const into = allocate([gradients.size], "f64");
+  sumSquares([...gradients.values()], into);
+  return into;
+}
+
 /** Sum of squares of every gradient, by parameter name: the share of one process in the global norm. Waits for the device. */
 export async function gradientSquares(gradients: ReadonlyMap<string, Tensor>): Promise<[name: string, sum: number][]> {
   if (gradients.size === 0) return [];
   const scope = new Scope("gradient squares");
   try {
-    const sums = scope.enter(() => {
-      const into = allocate([gradients.size], "f64");
-      sumSquares([...gradients.values()], into);
-      return into;
-    });
-    const values = await sums.read();
+    const values = await scope.enter(() => sumsOfSquares(gradients)).read();
     return [...gradients.keys()].map((name, i) => [name, Number(values[i])]);
   } finally {
     scope.close();

@@ -220,6 +220,8 @@ export interface ProcessStats {
   /** Of a 1 ms timer since the first step: its ticks, those late by more than 50 ms, the worst delay. */
   eventLoop: { ticks: number; late: number; worstMs: number };
   loader: Record<string, number>;
+  /** Steps recorded, replayed and run eagerly, where steps are compiled. */
+  compiled?: { recorded: number; replayed: number; eager: number; refused: readonly string[] };
 }
 
 export interface Tracker {

@@ -1,3 +1,4 @@
+import { Compiled } from "../autograd/index.ts";
 import { saveShard } from "../checkpoint/index.ts";
 import { measureEventLoop } from "../metrics/index.ts";
 import { type CheckResult } from "../pipeline/check.ts";
@@ -6,15 +7,18 @@ import { type StageModelOptions, loadStageModel } from "../pipeline/model.ts";
 import { choosePrecision } from "../pipeline/precision.ts";
 import type { StepRunner } from "../pipeline/step-runner.ts";
 import { fastBf16, memory } from "../tensor/index.ts";
+import { compiledStep } from "./compiled-step.ts";
 import { trainStep } from "./step.ts";
 
-/** Everything in this process: `trainStep` on batches of the loader. What a pipeline is held against. */
+/** Everything in this process: `trainStep` on batches of the loader, compiled where the recipe lets it be. What a pipeline is held against. */
 export async function startInProcess(checked: CheckResult, o: Omit<StageModelOptions, "stage" | "precision">): Promise<StepRunner> {
   const { recipe } = checked;
   const { precision } = choosePrecision(recipe.train.precision, [{ name: "in-process", fastBf16: fastBf16() }]);
   const model = await loadStageModel(checked, { ...o, precision });
   const feed = new Feed(model.loader!, { seed: o.seed, batch: recipe.train.batch, microbatches: recipe.train.microbatches, steps: recipe.train.steps });
   const meter = measureEventLoop();
+  const warnings: string[] = [];
+  const compiled = recipe.train.compile === "auto" ? new Compiled("the training step", { onRefused: (reason) => warnings.push(`${reason}. It runs uncompiled.`) }) : undefined;
   return {
     parameters: model.size,
     precision,
@@ -24,14 +28,16 @@ export async function startInProcess(checked: CheckResult, o: Omit<StageModelOpt
     async step(step) {
       const batch = await feed.batch(step);
       const learningRate = model.learningRate(step);
-      const result = await trainStep({ graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, batch, learningRate, clip: recipe.train.clip, seed: o.seed, precision });
+      const input = { graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, batch, learningRate, clip: recipe.train.clip, seed: o.seed, precision };
+      const result = await (compiled ? compiledStep(compiled, input) : trainStep(input));
       const keys = batch.microbatches.flatMap((microbatch) => microbatch.keys);
-      return { ...result, learningRate, pages: keys.length, keys };
+      return { ...result, learningRate, pages: keys.length, keys, warnings: warnings.splice(0) };
     },
     save: (folder) => saveShard(folder, "model", model.parameters, model.optimizer),
-    stats: async () => ({ "in-process": { memory: memory(), eventLoop: meter.read(), loader: model.loader!.stats() } }),
+    stats: async () => ({ "in-process": { memory: memory(), eventLoop: meter.read(), loader: model.loader!.stats(), compiled: compiled?.statistics } }),
     async close() {
       meter.stop();
+      compiled?.clear();
       await model.close();
     },
   };

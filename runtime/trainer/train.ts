@@ -142,6 +142,7 @@ class Training {
   async #step(runner: StepRunner, step: number): Promise<void> {
     const begun = performance.now();
     const outcome = await runner.step(step);
+    for (const message of outcome.warnings ?? []) this.#tell({ event: "warning", message });
     if (!Number.isFinite(outcome.loss)) {
       throw new RuntimeError("ERR_RUN", `The run failed at step ${step}: the loss is ${outcome.loss}. The pages of this batch: ${outcome.keys.join(", ")}. Lower the learning rate, or look at these pages.`, { step, keys: outcome.keys });
     }

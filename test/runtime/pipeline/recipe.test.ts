@@ -14,7 +14,7 @@ describe("a recipe", () => {
     const { train, seed, trackers, stages, name } = parseRecipe("components: {}", "some/place/first-try.yaml");
     assert.deepEqual({ train, seed, trackers, stages, name }, {
       name: "first-try", seed: 1, trackers: [], stages: undefined,
-      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
+      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", compile: "auto", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
     });
   });
 

@@ -1,0 +1,66 @@
+/**
+ * The compiled step against the eager one: wall clock, and what JavaScript costs; the numbers must be the same.
+ * `npm run bench -- compiled [--json] [--write] [--preset=tiny|small] [--batch=16] [--steps=10] [--repetitions=5]`
+ *
+ * JavaScript's share is the time the main thread computes within a step: CPU time of that thread, read from /proc, for the event loop
+ * runs nothing else. Eager and compiled repetitions alternate.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { Compiled } from "../../runtime/autograd/index.ts";
+import type { HostBatch } from "../../runtime/plugin/index.ts";
+import { fence } from "../../runtime/tensor/index.ts";
+import { compiledStep } from "../../runtime/trainer/compiled-step.ts";
+import { type StepInput, type StepResult, trainStep } from "../../runtime/trainer/step.ts";
+import { type JointStep, type Preset, openJointStep } from "./peers/joint-step.ts";
+import { keep, median, report, reportFlags, say } from "./report.ts";
+
+const { values: flags } = parseArgs({ options: {
+  ...reportFlags, preset: { type: "string", default: "tiny" }, batch: { type: "string", default: "16" },
+  steps: { type: "string", default: "10" }, repetitions: { type: "string", default: "5" },
+} });
+const [batch, steps, repetitions] = [Number(flags.batch), Number(flags.steps), Number(flags.repetitions)];
+
+interface Measured { wallMs: number; mainMs: number; results: StepResult[] }
+
+/** Milliseconds that the main thread has computed: schedstat counts nanoseconds on the CPU. */
+const mainThreadMs = (): number => Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
+
+async function measure(step: JointStep, one: HostBatch, take: (input: StepInput) => Promise<StepResult>): Promise<Measured> {
+  const { graph, parameters, optimizer, seed } = step.model, results: StepResult[] = [], wall: number[] = [], main: number[] = [];
+  for (let i = 0; i < steps; i++) {
+    const begun = performance.now(), before = mainThreadMs();
+    results.push(await take({ graph, parameters, optimizer, batch: { ...one, step: i }, learningRate: 1e-3, clip: step.clip, seed }));
+    await fence();
+    wall.push(performance.now() - begun);
+    main.push(mainThreadMs() - before);
+  }
+  return { wallMs: median(wall), mainMs: median(main), results };
+}
+
+async function jointStep(): Promise<void> {
+  const open = () => openJointStep(flags.preset as Preset, { batch, microbatches: Math.min(4, batch), batches: 1, filled: true });
+  const [one, two] = [await open(), await open()], compiled = new Compiled("the step");
+  const eager: Measured[] = [], replayed: Measured[] = [];
+  const repeat = async () => {
+    eager.push(await measure(one, one.batches[0], trainStep));
+    replayed.push(await measure(two, two.batches[0], (input) => compiledStep(compiled, input)));
+    assert.deepEqual(replayed.at(-1)!.results, eager.at(-1)!.results, "the compiled step gives other numbers");
+  };
+  for (let i = 0; i <= repetitions; i++) await repeat();
+  const middle = (all: readonly Measured[], of: "wallMs" | "mainMs"): number => median(all.slice(1).map((each) => each[of])); // the first warms up
+  const wall = middle(eager, "wallMs") / middle(replayed, "wallMs"), main = middle(eager, "mainMs") / middle(replayed, "mainMs");
+  const { recorded, replayed: times, refused } = compiled.statistics;
+  assert.deepEqual({ recorded, refused }, { recorded: 2, refused: [] });
+  say(`${times} steps replayed to the numbers of as many eager ones`);
+  // a replay takes as long as its kernels: a fiftieth is what two runs of the same step differ by here
+  report({ case: `compiled/${flags.preset}/wall`, value: middle(replayed, "wallMs"), unit: "ms", ratio: wall, bar: 0.98, ok: wall >= 0.98, eager: middle(eager, "wallMs"), batch });
+  report({ case: `compiled/${flags.preset}/javascript`, value: middle(replayed, "mainMs"), unit: "ms", ratio: main, bar: 10, ok: main >= 10, eager: middle(eager, "mainMs"), batch });
+  compiled.clear();
+  await one.close();
+  await two.close();
+}
+
+await jointStep();
+keep("compiled", "The compiled step against the eager one");

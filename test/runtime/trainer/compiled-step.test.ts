@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { builtins } from "../../../plugins/index.ts";
+import { Compiled, createRegistry, fence, loadRecipe, memory, train } from "../../../runtime/index.ts";
+import { checkFile } from "../../../runtime/pipeline/check.ts";
+import { type StageModel, loadStageModel } from "../../../runtime/pipeline/model.ts";
+import type { HostBatch, RunEvent, TensorComponent } from "../../../runtime/plugin/index.ts";
+import { compiledStep } from "../../../runtime/trainer/compiled-step.ts";
+import { type StepInput, type StepResult, trainStep } from "../../../runtime/trainer/step.ts";
+import { miniRecipe, temporaryFolder } from "../../process/octavo.ts";
+import { noLeaks } from "../numbers.ts";
+
+/** A model of the mini recipe, and batches of its loader: 0 and 1 of 4 pages in 2 microbatches, 2 of 2 pages in 1. */
+async function open(): Promise<{ model: StageModel; batches: HostBatch[] }> {
+  const model = await loadStageModel(await checkFile(miniRecipe, createRegistry(builtins), []), { seed: 1 });
+  const of = (step: number, batch: number, microbatches: number) => model.loader!.batch({ step, seed: 1, batch, microbatches });
+  return { model, batches: [await of(0, 4, 2), await of(1, 4, 2), await of(2, 2, 1)] };
+}
+
+/** The results of steps on the batches of these numbers, and the parameters' bits afterwards. */
+async function steps(numbers: readonly number[], take: (input: StepInput) => Promise<StepResult>, change?: (model: StageModel) => void): Promise<{ results: StepResult[]; values: Map<string, number[]> }> {
+  const { model, batches } = await open();
+  try {
+    change?.(model);
+    const results: StepResult[] = [], values = new Map<string, number[]>();
+    for (const [step, number] of numbers.entries()) {
+      const input = { graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, clip: 1, seed: 1 };
+      results.push(await take({ ...input, batch: { ...batches[number], step }, learningRate: 1e-3 * (step + 1) }));
+    }
+    for (const [name, parameter] of Object.entries(model.parameters)) values.set(name, [...await parameter.value.read()].map(Number));
+    return { results, values };
+  } finally {
+    await model.close();
+  }
+}
+
+describe("the compiled training step", function () {
+  this.timeout(60_000);
+  noLeaks();
+
+  it("gives the bits of trainStep, recorded, replayed and after changes of shape", async () => {
+    const numbers = [0, 0, 0, 1, 0, 2, 1, 2, 1, 2, 1, 0];
+    const compiled = new Compiled("the step");
+    const wanted = await steps(numbers, trainStep), got = await steps(numbers, (input) => compiledStep(compiled, input));
+    assert.deepEqual(got.results, wanted.results);
+    assert.equal(got.values.size, wanted.values.size);
+    for (const [name, values] of wanted.values) assert.deepEqual(got.values.get(name), values, name);
+    const { recorded, replayed, eager, refused } = compiled.statistics;
+    assert.deepEqual({ recorded, replayed, eager, refused }, { recorded: 6, replayed: 6, eager: 0, refused: [] });
+    compiled.clear();
+  });
+
+  it("does not grow over replays", async () => {
+    const compiled = new Compiled("the step"), seen: string[] = [];
+    await steps(Array<number>(20).fill(2), async (input) => {
+      const result = await compiledStep(compiled, input);
+      await fence();
+      const { bytesInUse, tensors } = memory();
+      seen.push(`${bytesInUse} bytes, ${tensors} tensors`);
+      return result;
+    });
+    assert.equal(compiled.statistics.replayed, 18);
+    assert.deepEqual(new Set(seen), new Set([seen[0]]));
+    compiled.clear();
+  });
+
+  it("stays eager, and says why, when a component asks for the number of the step", async () => {
+    const reasons: string[] = [], compiled = new Compiled("the step", { onRefused: (reason) => reasons.push(reason) });
+    const curious = (model: StageModel) => {
+      const component = model.nodes.find((node) => node.kind === "fusion")!.component as TensorComponent, { forward } = component;
+      component.forward = (inputs, context) => forward(inputs, { ...context, counts: { ...context.counts, step: context.step } });
+    };
+    const numbers = [2, 2, 2, 2], wanted = await steps(numbers, trainStep);
+    const got = await steps(numbers, (input) => compiledStep(compiled, input), curious);
+    assert.deepEqual(got.results, wanted.results);
+    assert.deepEqual(reasons.length, 1);
+    assert.match(reasons[0], /the step is not compiled: a component asks its context for (step|sampleIds), which changes/);
+    assert.deepEqual(compiled.statistics.replayed, 0);
+  });
+
+  it("is what `train` takes in one process, and can be switched off", async () => {
+    const run = async (compile: string) => {
+      const folder = temporaryFolder();
+      const events: RunEvent[] = [];
+      const recipe = loadRecipe(miniRecipe, ["train.steps=3", "train.batch=2", "train.microbatches=1", `train.compile=${compile}`]);
+      const { losses } = await train(recipe, { runFolder: folder.path, registry: createRegistry(builtins), inProcess: true, threads: 2, onEvent: (event) => events.push(event) }).finally(() => folder.remove());
+      const stats = events.find((event) => event.event === "stats")!.stages["in-process"].compiled;
+      return { losses, stats };
+    };
+    const auto = await run("auto"), off = await run("off");
+    assert.deepEqual(auto.losses, off.losses);
+    assert.equal(auto.stats!.recorded + auto.stats!.replayed, 3);
+    assert.equal(off.stats, undefined);
+  });
+});
