@@ -116,7 +116,7 @@ Napi::Value launch(const Napi::CallbackInfo& info) {
   double scalars[kMaxScalars];
   command.tensors = numbers(info[1], handles, kMaxOperands, command.name);
   command.scalars = numbers(info[2], scalars, kMaxScalars, command.name);
-  command.payload = std::make_unique<unsigned char[]>(sizeof(TensorView) * command.tensors + sizeof(double) * command.scalars);
+  command.payload = device->staging.take(sizeof(TensorView) * command.tensors + sizeof(double) * command.scalars);
   auto* views = reinterpret_cast<TensorView*>(command.payload.get());
   for (int i = 0; i < command.tensors; ++i)
     views[i] = handles[i] ? device->tensors.find(handles[i], command.name, i) : TensorView{};
@@ -132,7 +132,7 @@ Napi::Value upload(const Napi::CallbackInfo& info) {
   const Bytes source = bytes_of(info[1], "upload");
   if (source.length != target.bytes())
     throw CodedError("ERR_SHAPE", format("upload: the tensor (%s) has %zu bytes, the data %zu", dtype_name(target.dtype), target.bytes(), source.length));
-  std::unique_ptr<unsigned char[]> kept(new unsigned char[source.length]);
+  Staging::Buffer kept = device->staging.take(source.length);
   if (source.length) std::memcpy(kept.get(), source.data, source.length);
   if (device->recorder) device->recorder->upload(handle, target, kept.get());
   Command command = copy_command("upload", target.data, kept.get(), source.length);

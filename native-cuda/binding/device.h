@@ -10,12 +10,14 @@
 #include "../device/host.h"
 #include "../device/pool.h"
 #include "../device/program.h"
+#include "../device/staging.h"
 #include "../device/stream.h"
 #include "completions.h"
 
 struct Device {
   Completions completions;
   SlabTable slabs;
+  Staging staging;
   Pool pool;
   HandleTable tensors;
   ProgramTable programs;

@@ -81,7 +81,7 @@ Napi::Value replay(const Napi::CallbackInfo& info) {
   Command command;
   command.kind = Command::Kind::replay;
   command.name = "replay";
-  command.payload = std::make_unique<unsigned char[]>(sizeof(void*) * (1 + inputs + static_cast<size_t>(program->output_storages)));
+  command.payload = device->staging.take(sizeof(void*) * (1 + inputs + static_cast<size_t>(program->output_storages)));
   void** const addresses = reinterpret_cast<void**>(command.payload.get());
   check_inputs(*program, handles_of(info[1], "replay: inputs"), addresses + 1);
   const Block scratch = device->pool.take(program->scratch_bytes);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../common/tensor_view.h"
+#include "staging.h"
 
 struct Program;
 
@@ -29,7 +30,7 @@ struct Command {
   void* target = nullptr;
   const void* source = nullptr;
   size_t bytes = 0;
-  std::unique_ptr<unsigned char[]> payload;
+  Staging::Buffer payload;
   std::shared_ptr<const Program> program;
 
   const TensorView* views() const { return reinterpret_cast<const TensorView*>(payload.get()); }
