@@ -59,7 +59,7 @@ void check_arrival(const char* by, const TensorView& arrived) {
   command.kind = Command::Kind::check;
   command.name = by;
   command.tensors = 1;
-  command.payload = std::make_unique<unsigned char[]>(sizeof(TensorView));
+  command.payload = device->staging.take(sizeof(TensorView));
   *reinterpret_cast<TensorView*>(command.payload.get()) = arrived;
   device->stream.push(std::move(command));
 }

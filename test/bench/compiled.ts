@@ -31,7 +31,7 @@ async function measure(step: JointStep, one: HostBatch, take: (input: StepInput)
   const { graph, parameters, optimizer, seed } = step.model, results: StepResult[] = [], wall: number[] = [], main: number[] = [];
   for (let i = 0; i < steps; i++) {
     const begun = performance.now(), before = mainThreadMs();
-    results.push(await take({ graph, parameters, optimizer, batch: { ...one, step: i }, learningRate: 1e-3, clip: step.clip, seed }));
+    results.push(await take({ graph, parameters, optimizer, batch: { ...one, step: i }, learningRate: 1e-3, clip: step.clip, seed, precision: "f32" }));
     await fence();
     wall.push(performance.now() - begun);
     main.push(mainThreadMs() - before);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { builtins } from "../../../plugins/index.ts";
-import { Compiled, createRegistry, fence, loadRecipe, memory, train } from "../../../runtime/index.ts";
+import { Compiled, type Precision, createRegistry, fence, loadRecipe, memory, train } from "../../../runtime/index.ts";
 import { checkFile } from "../../../runtime/pipeline/check.ts";
 import { type StageModel, loadStageModel } from "../../../runtime/pipeline/model.ts";
 import type { HostBatch, RunEvent, TensorComponent } from "../../../runtime/plugin/index.ts";
@@ -10,20 +10,20 @@ import { miniRecipe, temporaryFolder } from "../../process/octavo.ts";
 import { noLeaks } from "../numbers.ts";
 
 /** A model of the mini recipe, and batches of its loader: 0 and 1 of 4 pages in 2 microbatches, 2 of 2 pages in 1. */
-async function open(): Promise<{ model: StageModel; batches: HostBatch[] }> {
-  const model = await loadStageModel(await checkFile(miniRecipe, createRegistry(builtins), []), { seed: 1 });
+async function open(precision: Precision): Promise<{ model: StageModel; batches: HostBatch[] }> {
+  const model = await loadStageModel(await checkFile(miniRecipe, createRegistry(builtins), []), { seed: 1, precision });
   const of = (step: number, batch: number, microbatches: number) => model.loader!.batch({ step, seed: 1, batch, microbatches });
   return { model, batches: [await of(0, 4, 2), await of(1, 4, 2), await of(2, 2, 1)] };
 }
 
 /** The results of steps on the batches of these numbers, and the parameters' bits afterwards. */
-async function steps(numbers: readonly number[], take: (input: StepInput) => Promise<StepResult>, change?: (model: StageModel) => void): Promise<{ results: StepResult[]; values: Map<string, number[]> }> {
-  const { model, batches } = await open();
+async function steps(numbers: readonly number[], take: (input: StepInput) => Promise<StepResult>, { change, precision = "f32" }: { change?: (model: StageModel) => void; precision?: Precision } = {}): Promise<{ results: StepResult[]; values: Map<string, number[]> }> {
+  const { model, batches } = await open(precision);
   try {
     change?.(model);
     const results: StepResult[] = [], values = new Map<string, number[]>();
     for (const [step, number] of numbers.entries()) {
-      const input = { graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, clip: 1, seed: 1 };
+      const input = { graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, clip: 1, seed: 1, precision };
       results.push(await take({ ...input, batch: { ...batches[number], step }, learningRate: 1e-3 * (step + 1) }));
     }
     for (const [name, parameter] of Object.entries(model.parameters)) values.set(name, [...await parameter.value.read()].map(Number));
@@ -37,17 +37,18 @@ describe("the compiled training step", function () {
   this.timeout(60_000);
   noLeaks();
 
-  it("gives the bits of trainStep, recorded, replayed and after changes of shape", async () => {
-    const numbers = [0, 0, 0, 1, 0, 2, 1, 2, 1, 2, 1, 0];
-    const compiled = new Compiled("the step");
-    const wanted = await steps(numbers, trainStep), got = await steps(numbers, (input) => compiledStep(compiled, input));
-    assert.deepEqual(got.results, wanted.results);
-    assert.equal(got.values.size, wanted.values.size);
-    for (const [name, values] of wanted.values) assert.deepEqual(got.values.get(name), values, name);
-    const { recorded, replayed, eager, refused } = compiled.statistics;
-    assert.deepEqual({ recorded, replayed, eager, refused }, { recorded: 6, replayed: 6, eager: 0, refused: [] });
-    compiled.clear();
-  });
+  for (const precision of ["f32", "bf16"] as const) {
+    it(`gives the bits of trainStep in ${precision}, recorded, replayed and after changes of shape`, async () => {
+      const numbers = [0, 0, 0, 1, 0, 2, 1, 2, 1, 2, 1, 0], compiled = new Compiled("the step");
+      const wanted = await steps(numbers, trainStep, { precision }), got = await steps(numbers, (input) => compiledStep(compiled, input), { precision });
+      assert.deepEqual(got.results, wanted.results);
+      assert.equal(got.values.size, wanted.values.size);
+      for (const [name, values] of wanted.values) assert.deepEqual(got.values.get(name), values, name);
+      const { recorded, replayed, eager, refused } = compiled.statistics;
+      assert.deepEqual({ recorded, replayed, eager, refused }, { recorded: 6, replayed: 6, eager: 0, refused: [] });
+      compiled.clear();
+    });
+  }
 
   it("does not grow over replays", async () => {
     const compiled = new Compiled("the step"), seen: string[] = [];
@@ -70,7 +71,7 @@ describe("the compiled training step", function () {
       component.forward = (inputs, context) => forward(inputs, { ...context, counts: { ...context.counts, step: context.step } });
     };
     const numbers = [2, 2, 2, 2], wanted = await steps(numbers, trainStep);
-    const got = await steps(numbers, (input) => compiledStep(compiled, input), curious);
+    const got = await steps(numbers, (input) => compiledStep(compiled, input), { change: curious });
     assert.deepEqual(got.results, wanted.results);
     assert.deepEqual(reasons.length, 1);
     assert.match(reasons[0], /the step is not compiled: a component asks its context for (step|sampleIds), which changes/);
