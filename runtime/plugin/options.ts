@@ -47,11 +47,12 @@ function unknownKey(key: string, inside: (string | number)[], { schema, at, loca
   const known = keysOf(schemaAt(schema, inside));
   const path = [...at, ...inside, key];
   const guess = nearest(key, known);
+  const home = known.find((name) => keysOf(schemaAt(schema, [...inside, name])).includes(key));
   const whose = inside.length === 0 ? owner : inside.join(".");
   return problem(locate(path, "key"), path, {
     expected: known.length === 0 ? `no ${noun}s: ${whose} takes none` : `${article(noun)} of ${whose}`,
     found: JSON.stringify(key),
-    fix: guess !== undefined ? `Did you mean "${guess}"?` : known.length === 0 ? "Remove it." : `Known: ${known.join(", ")}.`,
+    fix: home !== undefined ? `Write it under ${[...inside, home].join(".")}.` : guess !== undefined ? `Did you mean "${guess}"?` : known.length === 0 ? "Remove it." : `Known: ${known.join(", ")}.`,
   });
 }
 

@@ -37,6 +37,17 @@ describe("the same losses, bit for bit", function () {
   it("as four processes under fill-drain, two threads each", async () => {
     assert.deepEqual(losses(await run("--set", "train.schedule=fill-drain", "--threads", "2")), reference);
   });
+  it("in bf16, in one process with 1 and 4 threads, and as four processes over either lane", async () => {
+    const narrow = (...args: string[]) => run("--set", "train.precision=bf16", "--set", "train.steps=3", ...args);
+    const alone = await narrow("--in-process", "--threads", "1");
+    assert.equal(losses(alone).size, 3);
+    for (const args of [["--in-process", "--threads", "4"], ["--lane", "zeromq"], ["--lane", "shared-memory"]]) {
+      const ended = await narrow(...args);
+      assert.deepEqual(losses(ended), losses(alone), args.join(" "));
+      assert.equal(ended.events.find((event) => event.event === "start")!.precision, "bf16");
+    }
+    assert.notEqual(losses(alone).get(0), reference.get(0), "bf16 computed something of its own");
+  });
   it("as workers of two agents under a coordinator", async () => {
     const ended = await run("--on", join(root, "examples/cluster.yaml"));
     assert.deepEqual(losses(ended), reference);

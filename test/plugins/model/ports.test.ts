@@ -3,7 +3,7 @@
  * ports in the declared shapes and dtypes, names its parameters completely, and two of one model never share a name.
  */
 import assert from "node:assert/strict";
-import { fromArray, materialise, release, Scope, type Plugin, type Port, type Tensor } from "../../../runtime/index.ts";
+import { fromArray, materialise, release, Scope, toPrecision, type Plugin, type Port, type Precision, type Tensor } from "../../../runtime/index.ts";
 import { decoders } from "../../../plugins/decoder/index.ts";
 import { fusions } from "../../../plugins/fusion/index.ts";
 import { imageEncoders } from "../../../plugins/image-encoder/index.ts";
@@ -13,7 +13,7 @@ import { promptEncoders } from "../../../plugins/prompt-encoder/index.ts";
 import { teachers } from "../../../plugins/teacher/index.ts";
 import { textEncoders } from "../../../plugins/text-encoder/index.ts";
 import { visualTokenizers } from "../../../plugins/visual-tokenizer/index.ts";
-import { fill } from "./fill.ts";
+import { fill, fillWeight } from "./fill.ts";
 import { build, context } from "./harness.ts";
 
 /** A number for every symbolic dimension of the model: 64 patches and 8 text tokens make M = 73. */
@@ -40,6 +40,10 @@ const all: Plugin[] = [
 ];
 /** Of two that play one part in a model, and name their parameters after it, the second. */
 const others = new Set(["fusion/concatenation", "objective/mim-codes", "teacher/clip", "teacher/mini-clip"]);
+
+/** Losses, tables of parameters, and what a visual tokenizer says (VT-1). */
+const staysF32 = ({ kind }: Plugin, output: string): boolean =>
+  kind === "objective" || kind === "visual-tokenizer" || (output === "embedding" && kind !== "prompt-encoder");
 
 describe("ports of the model's components", () => {
   for (const plugin of all) {
@@ -69,6 +73,33 @@ describe("ports of the model's components", () => {
         }
       });
     }
+  }
+
+  for (const plugin of all) {
+    it(`${plugin.id} in bf16 gives what it gives in f32, its activations in bf16`, async () => {
+      const ports = plugin.ports(plugin.options.parse({})), component = build(plugin), scope = new Scope("bf16");
+      try {
+        materialise(component.parameters(), { seed: 1, prefix: "", load: (name, { shape }) => fillWeight(name, shape) });
+        // Activations of other components come in bf16; what a loader gives, and tables of parameters, in f32.
+        const arrives = (name: string, precision: Precision) => {
+          const { gradient, dtype } = ports.in[name], tensor = example(name, ports.in[name]);
+          return dtype === "f32" && gradient && name !== "embedding" ? toPrecision(tensor, precision) : tensor;
+        };
+        const [exact, rounded] = (["f32", "bf16"] as const).map((precision) => scope.enter(() => component.forward(
+          Object.fromEntries(Object.keys(ports.in).filter((name) => !alternatives.has(`${plugin.id} ${name}`)).map((name) => [name, arrives(name, precision)])),
+          context({ counts, precision, sampleIds: [0, 1] }))));
+        for (const [name, { dtype }] of Object.entries(ports.out)) {
+          assert.equal(rounded[name].dtype, dtype === "f32" && !staysF32(plugin, name) ? "bf16" : dtype, `dtype of ${name}`);
+          const [got, expected] = [Array.from(await rounded[name].readNumbers()), Array.from(await exact[name].readNumbers())];
+          const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+          const worst = expected.reduce((most, value, i) => Math.max(most, Math.abs(got[i] - value)), 0);
+          assert.ok(worst <= 0.03 * largest, `${name} is off by ${worst}, its largest is ${largest}`);
+        }
+      } finally {
+        scope.close();
+        release(component.parameters());
+      }
+    });
   }
 
   it("names every parameter once in a model of one component per part", () => {

@@ -61,6 +61,16 @@ for (const name of laneNames) {
       assert.deepEqual(sender.stats, { messages: 1, tensors: 5, bytes: 24 + 3 + 8 + 8 });
     });
 
+    it("LA-1: carries bf16 bit by bit, in half the bytes of f32", async () => {
+      const numbers = Float32Array.of(1, -2.5, NaN, 3e38, 1e-40, -0);
+      const wide = own(fromArray(numbers, [2, 3])), narrow = own(fromArray(numbers, [2, 3], "bf16"));
+      const got = await hop({ narrow });
+      assert.deepEqual([got.narrow.dtype, got.narrow.shape, ...await got.narrow.read()], ["bf16", [2, 3], ...await narrow.read()]);
+      const { bytes } = sender.stats;
+      await hop({ wide });
+      assert.deepEqual([bytes, sender.stats.bytes - bytes], [12, 24]);
+    });
+
     it("LA-1: carries the values of the moment of send, and the tensor may go at once", async () => {
       const x = fromArray(Float32Array.of(1, 2), [2]);
       const sending = sender.send({ x });

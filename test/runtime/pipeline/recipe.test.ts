@@ -18,6 +18,14 @@ describe("a recipe", () => {
     });
   });
 
+  it("knows the precisions, and guesses which one is meant", () => {
+    const chosen = (value: string) => parseRecipe(`components: {}\ntrain: { precision: ${value} }`, "r.yaml").train.precision;
+    assert.deepEqual(["f32", "bf16", "auto"].map(chosen), ["f32", "bf16", "auto"]);
+    assert.deepEqual(problems("components: {}\ntrain:\n  precision: fb16"), [`r.yaml:3:14: train.precision: expected "f32", "bf16" or "auto", found "fb16". Did you mean "bf16"?`]);
+    assert.deepEqual(problems("components: {}\ntrain:\n  precission: bf16"), [`r.yaml:3:3: train.precission: expected a key of train, found "precission". Did you mean "precision"?`]);
+    assert.deepEqual(problems("precision: bf16\ncomponents: {}"), [`r.yaml:1:1: precision: expected a key of a recipe, found "precision". Write it under train.`]);
+  });
+
   it("knows where every key and value is written", () => {
     const { source } = parseRecipe(recipeText, "r.yaml");
     assert.deepEqual(placeOf(source, ["components", "fusion", "in", "text"]), { file: "r.yaml", line: 16, column: 13 });
