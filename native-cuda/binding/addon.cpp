@@ -10,6 +10,7 @@
 #include "../common/isa.h"
 #include "../kernels/gemm.h"
 #include "../kernels/registry.h"
+#include "../kernels/timings.h"
 #include "convert.h"
 #include "device.h"
 
@@ -173,6 +174,23 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   return result;
 }
 
+Napi::Value timings(const Napi::CallbackInfo& info) {
+  if (!device->stream.idle()) throw CodedError("ERR_NATIVE", "timings: commands are pending; await fence() first");
+  Napi::Array result = Napi::Array::New(info.Env());
+  for (const TimingRow& row : timings_rows()) {
+    Napi::Object line = Napi::Object::New(info.Env());
+    line.Set("kernel", row.kernel);
+    line.Set("operands", row.operands);
+    line.Set("calls", static_cast<double>(row.calls));
+    line.Set("milliseconds", row.milliseconds);
+    line.Set("cpu", row.cpu);
+    line.Set("bytes", row.bytes);
+    result.Set(result.Length(), line);
+  }
+  timings_switch(info[0].ToBoolean());
+  return result;
+}
+
 Napi::Value pending(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(device->stream.pending()));
 }
@@ -282,6 +300,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("read", read);
   OCTAVO_EXPORT("fence", fence);
   OCTAVO_EXPORT("memory", memory);
+  OCTAVO_EXPORT("timings", timings);
   OCTAVO_EXPORT("pending", pending);
   OCTAVO_EXPORT("slabCreate", slab_create);
   OCTAVO_EXPORT("slabOpen", slab_open);

@@ -1,8 +1,10 @@
 #include "registry.h"
 
 #include <cstring>
+#include <ctime>
 #include <deque>
 
+#include "timings.h"
 #include "widening.h"
 
 namespace {
@@ -40,10 +42,23 @@ int find_kernel(const char* name) {
 
 const char* kernel_name(int index) { return entries()[static_cast<size_t>(index)].name; }
 
-void run_kernel(int index, const KernelCall& call) {
-  const Entry& entry = entries()[static_cast<size_t>(index)];
+static void run_entry(const Entry& entry, const KernelCall& call) {
   if (entry.own.takes(call)) entry.fn(call);
   else run_widened(entry.fn, call);
+}
+
+static double milliseconds_of(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
+}
+
+void run_kernel(int index, const KernelCall& call) {
+  const Entry& entry = entries()[static_cast<size_t>(index)];
+  if (!timings_on.load(std::memory_order_relaxed)) return run_entry(entry, call);
+  const double clock = milliseconds_of(CLOCK_MONOTONIC), cpu = milliseconds_of(CLOCK_THREAD_CPUTIME_ID);
+  run_entry(entry, call);
+  timings_add(entry.name, call, milliseconds_of(CLOCK_MONOTONIC) - clock, milliseconds_of(CLOCK_THREAD_CPUTIME_ID) - cpu);
 }
 
 int kernel_count() { return static_cast<int>(entries().size()); }
