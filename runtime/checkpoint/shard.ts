@@ -5,7 +5,7 @@ import type { Tensor } from "../tensor/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type Manifest, type ShardEntry, readManifest } from "./manifest.ts";
 import { type SafetensorsFile, openSafetensors, writeSafetensors } from "./safetensors.ts";
-import { formatEntry, readNumbers, type StoredDType, type StoredTensor } from "./stored.ts";
+import { formatEntry, readNumbers, type StoredDType, type StoredTensor, type TensorSource } from "./stored.ts";
 
 const stored: Partial<Record<string, StoredDType>> = { f64: "F64", f32: "F32", bf16: "BF16", f16: "F16", i32: "I32", i64: "I64", u8: "U8", bool: "BOOL" };
 
@@ -81,5 +81,31 @@ export function openCheckpoint(folder: string): CheckpointReader {
     },
     optimizerState: (name) => Object.fromEntries((slots.get(name) ?? []).map((slot) => [slot, read(where.optimizer.get(`${name}${slotMark}${slot}`)!)])),
     close: () => files.forEach((file) => file.close()),
+  };
+}
+
+/** The parameters of a checkpoint as a source of tensors: what export and inspect read. */
+export function openCheckpointTensors(folder: string): TensorSource {
+  const manifest = readManifest(folder);
+  const where = new Map(manifest.tensors.filter(({ role }) => role === "parameter").map((entry) => [entry.name, entry]));
+  const files = new Map<string, SafetensorsFile>();
+  const file = (name: string): SafetensorsFile => {
+    const entry = where.get(name);
+    if (!entry) throw new RuntimeError("ERR_CHECKPOINT", `${folder}: holds no "${name}".`, { path: folder, name });
+    let opened = files.get(entry.file);
+    if (!opened) files.set(entry.file, (opened = openSafetensors(join(folder, entry.file))));
+    return opened;
+  };
+  return {
+    path: folder, metadata: {},
+    format: "octavo checkpoint",
+    names: [...where.keys()],
+    get bytesRead() { return [...files.values()].reduce((sum, opened) => sum + opened.bytesRead, 0); },
+    entry: (name) => {
+      const entry = where.get(name);
+      return entry && { dtype: entry.dtype as StoredDType, shape: entry.shape };
+    },
+    bytes: (name, from, length) => file(name).bytes(name, from, length),
+    close: () => files.forEach((opened) => opened.close()),
   };
 }
