@@ -1,5 +1,6 @@
 /** `octavo/cluster`: the verbs as typed functions, launchers, the control plane, studies. */
 export * from "./verbs.ts";
+export * from "./weights.ts";
 export { doctor, formatFindings, type Finding } from "./cli/doctor.ts";
 export { localLauncher, type LocalOptions } from "./launcher/local.ts";
 export { clusterLauncher, type ClusterLauncher } from "./launcher/cluster.ts";

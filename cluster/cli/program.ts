@@ -12,6 +12,7 @@ import { formatPlugins, pluginEvents } from "./plugins.ts";
 import { runProgress } from "./progress.ts";
 import { serveAgent, serveCoordinator } from "./serve.ts";
 import { stopOnSignals } from "./stop.ts";
+import { weightCommands } from "./weights.ts";
 
 export function buildProgram(output: Output, streams: Streams, exit: (code: number) => void): Command {
   const program = new Command("octavo");
@@ -73,6 +74,8 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
       output.say(`${result.checkpoint}: step ${result.step}, ${result.examples} held-out examples${result.cutShort ? `, ${result.cutShort} answers cut short` : ""}`);
       for (const [name, value] of Object.entries({ ...heldOut(result.losses), ...result.scores })) output.say(`  ${name.padEnd(24)} ${value.toPrecision(5)}`);
     });
+
+  weightCommands(command, output, positive);
 
   command("doctor", "what this machine offers, what is missing and how to get it").action(async () => {
     const findings = await doctor();

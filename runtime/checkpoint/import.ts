@@ -1,12 +1,13 @@
 import { resizePositions, resizeRelativeBias } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
-import { type Plugin, type PluginHost, type TensorComponent, checkOptions, keysOf, RecipeError } from "../plugin/index.ts";
+import { type Plugin, type PluginHost, type TensorComponent, checkOptions, RecipeError } from "../plugin/index.ts";
+import { keysOf } from "../plugin/options.ts";
 import { families } from "./families/index.ts";
 import type { Config, Family, Setting } from "./families/family.ts";
 import { type Found, type NameMap, recognise } from "./families/name-map.ts";
 import { type Heads, joinedEntry, moved, movedShape } from "./families/moves.ts";
 import { gridOfTable } from "./families/vit.ts";
-import { elements, formatEntry, fromFloat32, pieces, readNumbers, readStored, type StoredEntry, type TensorSource } from "./stored.ts";
+import { fromFloat32, pieces, readNumbers, readStored, type StoredEntry, type TensorSource } from "./stored.ts";
 import type { WritableTensor } from "./safetensors.ts";
 
 export interface ImportRequest {
@@ -140,8 +141,8 @@ function grown(rows: ArrayLike<number>, width: number, count: number): Float32Ar
 /** What the user says, else config.json, else the shapes, else the component's defaults. */
 function decideOptions({ source, plugin, config, options: given = {} }: ImportRequest, family: Family, map: NameMap, use: string): { options: unknown; unsupported: Setting[] } {
   const shapes = (ours: string): readonly number[] | undefined => {
-    const found = map.find(ours);
-    return found && found.sources.length > 0 && !found.incomplete ? entryOf(source, found, ours).shape : undefined;
+    const found = map.ours.get(ours); // substitutes tell nothing
+    return found && !found.incomplete ? entryOf(source, found, ours).shape : undefined;
   };
   const settings = new Map<string, Setting>();
   for (const setting of family.fromShapes(shapes, map.layers)) settings.set(setting.option, setting);

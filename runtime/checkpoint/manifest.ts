@@ -24,6 +24,8 @@ export interface Manifest {
   ledger: { step: number; samplesSeen: number };
   topology: { stages: Record<string, readonly string[]> };
   tensors: readonly ShardEntry[];
+  /** Of weights that no run of ours made: where they came from. */
+  imported?: { from: string; family: string; dialect: string; adapters?: readonly string[] };
   losses?: { first?: Record<string, number>; last?: Record<string, number> };
 }
 

@@ -1,0 +1,227 @@
+import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
+import { bert } from "../../../plugins/prompt-encoder/bert.ts";
+import { beit } from "../../../plugins/image-encoder/beit.ts";
+import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
+import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
+import { multiway } from "../../../plugins/fusion/multiway.ts";
+import { vqKd } from "../../../plugins/visual-tokenizer/vq-kd.ts";
+import { type Plugin, RuntimeError, families, importProblems, mapNames, openTensors, planExport, planImport, readNumbers, recognise, type StoredTensor } from "../../../runtime/index.ts";
+import { resizeRelativeBias } from "../../../runtime/nn/index.ts";
+import { f32, filled, memorySource, numbers, written } from "./memory-source.ts";
+
+const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
+const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
+const use = (plugin: Plugin): string => `${plugin.kind}/${plugin.name}`;
+
+/** Small, with every size different from its neighbours. */
+const small: { plugin: Plugin; options: Record<string, unknown>; /** Not told by a release: the user says them. */ told?: string[] }[] = [
+  { plugin: llamaEncoder, options: { vocabulary: 11, width: 8, layers: 2, heads: 4, kv_heads: 2, head_dim: 6, hidden: 10 } },
+  { plugin: llamaDecoder, options: { vocabulary: 11, width: 8, layers: 2, heads: 4, kv_heads: 2, head_dim: 6, hidden: 10, memory_width: 5 } },
+  { plugin: beit, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2 } },
+  { plugin: bert, options: { vocabulary: 11, width: 8, layers: 2, heads: 2, hidden: 10, positions: 7, memory_width: 5 } },
+  { plugin: vqKd, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2, codes: 9, dim: 4 }, told: ["heads"] },
+  { plugin: multiway, options: { width: 8, layers: 3, heads: 2, vision_language_layers: 1 }, told: ["heads", "vision_language_layers"] },
+];
+
+describe("families of checkpoints", () => {
+  for (const { plugin, options, told = [] } of small) {
+    const family = families.find(({ targets }) => use(plugin) in targets)!;
+    for (const dialect of family.dialects) {
+      it(`${use(plugin)}: what is exported as ${family.name} (${dialect.name}) is imported again, bit for bit`, () => {
+        const ours = filled(plugin, options);
+        const complete = plugin.options.parse(options) as Record<string, unknown>;
+        const exported = planExport({ source: memorySource(ours), use: use(plugin), options: complete, dialect: dialect.name });
+        const theirs = memorySource(written(exported.tensors));
+        assert.equal(recognise(theirs.names)?.family.name, family.name, "its own names are recognised");
+        const given = Object.fromEntries(Object.entries(complete).filter(([key]) => told.includes(key) || key === "memory_width" || key === "image_width" || key === "text_width"));
+        const plan = planImport({ source: theirs, plugin, config: exported.config, options: given });
+        assert.equal(importProblems(plan), undefined);
+        assert.deepEqual([plan.missing, plan.misshapen, plan.unexpected, plan.unused, plan.resized], [[], [], [], [], []]);
+        const prefix = family.targets[use(plugin)];
+        const covered = [...ours.keys()].filter((name) => name.startsWith(prefix) && !exported.left.includes(name));
+        assert.deepEqual([...plan.tensors.keys()].sort(), covered.sort());
+        assert.deepEqual(plan.fresh.sort(), [...ours.keys()].filter((name) => !covered.includes(name)).sort());
+        for (const [name, tensor] of written(plan.tensors)) assert.deepEqual(tensor, ours.get(name), name);
+        for (const key of ["width", "layers", "heads", "kv_heads", "head_dim", "hidden", "vocabulary", "image", "patch", "positions"]) assert.deepEqual(plan.options[key], complete[key], key);
+      });
+    }
+  }
+
+  it("no two of our names are one of theirs, and no two of theirs one of ours, in any table", () => {
+    for (const family of families) for (const dialect of family.dialects) {
+      const ours = dialect.rules.map((rule) => rule.ours), theirs = dialect.rules.flatMap((rule) => rule.theirs);
+      assert.equal(new Set(ours).size, ours.length, `${family.name} ${dialect.name}`);
+      assert.equal(new Set(theirs).size, theirs.length, `${family.name} ${dialect.name}`);
+    }
+  });
+
+  /** Our name of a name of theirs. */
+  const oursOf = (family: string, dialect: string, prefix: string, theirs: string): string | undefined => {
+    const table = families.find(({ name }) => name === family)!;
+    return [...mapNames([theirs], table, table.dialects.find(({ name }) => name === dialect)!, prefix).ours.keys()][0];
+  };
+  it("name what the released checkpoints name", () => {
+    const pairs: [family: string, dialect: string, prefix: string, theirs: string, ours: string][] = [
+      ["llama", "hugging-face", "model.", "model.embed_tokens.weight", "embed_tokens.weight"],
+      ["llama", "hugging-face", "model.", "model.layers.31.self_attn.k_proj.weight", "layers.31.self_attn.k_proj.weight"],
+      ["llama", "hugging-face", "model.", "model.layers.0.post_attention_layernorm.weight", "layers.0.post_attention_layernorm.weight"],
+      ["llama", "hugging-face", "model.", "lm_head.weight", "lm_head.weight"],
+      ["llama", "hugging-face", "", "layers.7.mlp.gate_proj.weight", "layers.7.mlp.gate_proj.weight"],
+      ["llama", "meta", "", "layers.3.feed_forward.w3.weight", "layers.3.mlp.up_proj.weight"],
+      ["llama", "meta", "", "layers.3.feed_forward.w2.weight", "layers.3.mlp.down_proj.weight"],
+      ["llama", "meta", "", "output.weight", "lm_head.weight"],
+      ["beit", "unilm", "", "blocks.11.attn.relative_position_bias_table", "blocks.11.attn.relative_position_bias_table"],
+      ["beit", "unilm", "", "cls_pt_layers.1.mlp.fc2.bias", "cls_pt_layers.1.mlp.fc2.bias"],
+      ["beit", "hugging-face", "beit.", "beit.encoder.relative_position_bias.relative_position_bias_table", "rel_pos_bias.relative_position_bias_table"],
+      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.attention.attention.relative_position_bias.relative_position_bias_table", "blocks.5.attn.relative_position_bias_table"],
+      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.attention.attention.query.bias", "blocks.5.attn.q_bias"],
+      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.attention.output.dense.weight", "blocks.5.attn.proj.weight"],
+      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.output.dense.weight", "blocks.5.mlp.fc2.weight"],
+      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.lambda_2", "blocks.5.gamma_2"],
+      ["beit", "hugging-face", "beit.", "beit.embeddings.patch_embeddings.projection.bias", "patch_embed.proj.bias"],
+      ["beit", "hugging-face", "beit.", "layernorm.weight", "norm.weight"],
+      ["beit", "hugging-face", "beit.", "beit.pooler.layernorm.bias", "fc_norm.bias"],
+      ["beit", "hugging-face", "beit.", "classifier.weight", "head.weight"],
+      ["clip", "hugging-face", "", "vision_model.pre_layrnorm.weight", "visual.ln_pre.weight"],
+      ["clip", "hugging-face", "", "vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"],
+      ["clip", "hugging-face", "", "vision_model.encoder.layers.4.mlp.fc1.weight", "visual.transformer.resblocks.4.mlp.c_fc.weight"],
+      ["clip", "hugging-face", "", "text_model.encoder.layers.4.layer_norm2.bias", "transformer.resblocks.4.ln_2.bias"],
+      ["clip", "hugging-face", "", "text_model.final_layer_norm.weight", "ln_final.weight"],
+      ["clip", "hugging-face", "", "visual_projection.weight", "visual.proj"],
+      ["clip", "openai", "", "visual.transformer.resblocks.0.attn.in_proj_bias", "visual.transformer.resblocks.0.attn.in_proj_bias"],
+      ["clip", "openai", "", "logit_scale", "logit_scale"],
+      ["bert", "hugging-face", "bert.", "bert.encoder.layer.2.attention.output.LayerNorm.gamma", "encoder.layer.2.attention.output.LayerNorm.weight"],
+      ["bert", "hugging-face", "", "embeddings.LayerNorm.beta", "embeddings.LayerNorm.bias"],
+      ["vq-kd", "unilm", "", "encode_task_layer.2.weight", "encode_task_layer.2.weight"],
+      ["vq-kd", "unilm", "", "decoder.blocks.0.attn.q_bias", "decoder.blocks.0.attn.q_bias"],
+      ["vq-kd", "unilm", "", "quantize.embedding.weight", "quantize.embedding.weight"],
+      ["vlmo", "vlmo", "transformer.", "transformer.blocks.3.mlp_imag.fc1.weight", "blocks.3.mlp_imag.fc1.weight"],
+      ["vlmo", "vlmo", "transformer.", "transformer.norm.weight", "norm.weight"],
+    ];
+    for (const [family, dialect, prefix, theirs, ours] of pairs) assert.equal(oursOf(family, dialect, prefix, theirs), ours, theirs);
+  });
+
+  it("leave out what carries nothing", () => {
+    for (const name of ["blocks.0.attn.relative_position_index", "rel_pos_bias.relative_position_index", "text_model.embeddings.position_ids", "model.layers.0.self_attn.rotary_emb.inv_freq", "bert.pooler.dense.weight", "quantize.embedding.initted", "teacher.visual.proj"]) {
+      assert.ok(families.some((family) => family.ignored.some((pattern) => pattern.test(name))), name);
+    }
+  });
+});
+
+describe("data that changes place", () => {
+  it("three weights become one of rows, transposed projections turn", () => {
+    const clip = families.find(({ name }) => name === "clip")!;
+    const clipLike = { ...llamaEncoder, kind: "teacher", name: "clip" } as Plugin;
+    const rows = (first: number) => f32([2, 2], [first, first + 1, first + 2, first + 3]);
+    const ours = new Map<string, StoredTensor>([
+      ["teacher.visual.transformer.resblocks.0.attn.in_proj_weight", f32([6, 2], [1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24])],
+      ["teacher.visual.proj", f32([2, 3], [1, 2, 3, 4, 5, 6])],
+    ]);
+    const theirs = written(planExport({ source: memorySource(ours), use: use(clipLike), options: {}, dialect: "hugging-face" }).tensors);
+    assert.deepEqual(theirs, new Map([
+      ...["q", "k", "v"].map((part, i) => [`vision_model.encoder.layers.0.self_attn.${part}_proj.weight`, rows(1 + 10 * i)] as const),
+      ["visual_projection.weight", f32([3, 2], [1, 4, 2, 5, 3, 6])],
+    ]));
+    assert.equal(clip.dialects[1].rules.filter(({ move }) => move === "transpose").length, 2);
+  });
+
+  it("Meta's rotary rows, pairs (2i, 2i+1) of each head, become halves (i, i + K/2)", () => {
+    // two heads of 6: rows 0 1 2 3 4 5 are pairs (0 1)(2 3)(4 5), and go to 0 3 1 4 2 5 (reshape (K/2, 2) -> (2, K/2) of each head)
+    const options = { vocabulary: 5, width: 4, layers: 1, heads: 2, kv_heads: 1, head_dim: 6, hidden: 3 };
+    const ours = filled(llamaEncoder, options);
+    const meta = written(planExport({ source: memorySource(ours), use: "text-encoder/llama", options, dialect: "meta" }).tensors);
+    const row = (tensor: StoredTensor, r: number) => numbers(tensor).slice(4 * r, 4 * r + 4);
+    const [theirs, mine] = [meta.get("layers.0.attention.wq.weight")!, ours.get("text.layers.0.self_attn.q_proj.weight")!];
+    for (const head of [0, 6]) for (const i of [0, 1, 2]) for (const half of [0, 1]) assert.deepEqual(row(theirs, head + 2 * i + half), row(mine, head + 3 * half + i));
+    const plan = planImport({ source: memorySource(meta), plugin: llamaEncoder, config: { dim: 4, n_layers: 1, n_heads: 2, n_kv_heads: 1, head_dim: 6, norm_eps: 1e-5, rope_theta: 500000, vocab_size: 5 } });
+    assert.deepEqual([plan.dialect, plan.options.rope_theta, plan.options.hidden], ["meta", 500000, 3]);
+    for (const [name, tensor] of written(plan.tensors)) assert.deepEqual(tensor, ours.get(name), name);
+  });
+});
+
+describe("an import", () => {
+  it("of an original .pth finds sizes in shapes and tells what it did not need", () => {
+    const source = openTensors(fixture("beit.pth"));
+    const plan = planImport({ source, plugin: beit });
+    assert.deepEqual(["image", "patch", "width", "layers", "heads"].map((key) => plan.options[key]), [4, 2, 4, 1, 2]);
+    assert.deepEqual([plan.missing, plan.misshapen, plan.unexpected, plan.unsupported, plan.fresh], [[], [], [], [], []]);
+    assert.deepEqual(plan.unused, ["lm_head.weight", "lm_head.bias"]);
+    assert.deepEqual(plan.ignored, ["rel_pos_bias.relative_position_index"]);
+    assert.deepEqual(numbers(written(plan.tensors).get("vision.blocks.0.attn.qkv.weight")!), Array.from(readNumbers(source, "blocks.0.attn.qkv.weight")));
+    source.close();
+  });
+
+  it("makes a relative bias table fit another grid, and says how", () => {
+    const source = openTensors(fixture("beit.pth"));
+    const plan = planImport({ source, plugin: beit, options: { image: 8 } });
+    const table = "vision.rel_pos_bias.relative_position_bias_table";
+    assert.deepEqual(plan.resized, [{ name: table, from: [12, 2], to: [52, 2], how: "bilinear, grid 2 to 4" }]);
+    const expected = resizeRelativeBias(readNumbers(source, "rel_pos_bias.relative_position_bias_table"), { from: [2, 2], to: [4, 4], heads: 2 });
+    assert.deepEqual(numbers(written(plan.tensors).get(table)!), Array.from(Float32Array.from(expected)));
+    source.close();
+  });
+
+  const options = { vocabulary: 4, width: 4, layers: 1, heads: 2, kv_heads: 1, head_dim: 2, hidden: 3 };
+  const config = { vocab_size: 4, hidden_size: 4, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 3, rms_norm_eps: 1e-6, rope_theta: 500000, tie_word_embeddings: true };
+  const release = (change: (tensors: Map<string, StoredTensor>) => void = () => {}) => {
+    const tensors = written(planExport({ source: memorySource(filled(llamaEncoder, options)), use: "text-encoder/llama", options }).tensors);
+    change(tensors);
+    return memorySource(tensors);
+  };
+
+  it("lists every missing, mis-shaped, unexpected and unused name", () => {
+    const source = release((tensors) => {
+      tensors.delete("model.norm.weight");
+      tensors.delete("model.layers.0.self_attn.q_proj.weight");
+      tensors.set("model.layers.0.mlp.up_proj.weight", f32([2, 4], new Array(8).fill(0)));
+      tensors.set("model.layers.0.mlp.extra.weight", f32([1], [0]));
+      tensors.set("lm_head.weight", f32([4, 4], new Array(16).fill(0)));
+    });
+    const plan = planImport({ source, plugin: llamaEncoder, config });
+    assert.deepEqual(plan.missing, ["text.layers.0.self_attn.q_proj.weight", "text.norm.weight"]);
+    assert.deepEqual(plan.misshapen, [{ name: "text.layers.0.mlp.up_proj.weight", expected: [3, 4], found: [2, 4], from: ["model.layers.0.mlp.up_proj.weight"] }]);
+    assert.deepEqual([plan.unexpected, plan.unused], [["model.layers.0.mlp.extra.weight"], ["lm_head.weight"]]);
+    assert.match(importProblems(plan)!, /missing: text\.norm\.weight[^]*mis-shaped: text\.layers\.0\.mlp\.up_proj\.weight is \(3, 4\) here and \(2, 4\) in model/);
+  });
+
+  it("takes eps and theta from config.json, not from defaults", () => {
+    const plan = planImport({ source: release(), plugin: llamaEncoder, config });
+    assert.deepEqual([plan.options.eps, plan.options.rope_theta, plan.options.head_dim], [1e-6, 500000, 2]);
+  });
+
+  it("will not guess the number of heads", () => {
+    assert.throws(() => planImport({ source: release(), plugin: llamaEncoder }), refused(/heads and kv_heads are not told by any shape/));
+  });
+
+  it("names what the source computes with and the component cannot", () => {
+    const strange = planImport({ source: release(), plugin: llamaEncoder, config: { ...config, attention_bias: true } });
+    assert.deepEqual(strange.unsupported, [{ option: "attention_bias", value: true, neutral: false, from: "config.json attention_bias" }]);
+    assert.match(importProblems(strange)!, /not supported: config\.json attention_bias says attention_bias = true/);
+  });
+
+  it("gives new words the mean of the old ones, and drops none", () => {
+    const grown = planImport({ source: release(), plugin: llamaEncoder, config, options: { vocabulary: 6 } });
+    const table = numbers(written(grown.tensors).get("text.embed_tokens.weight")!);
+    const old = numbers(filled(llamaEncoder, options).get("text.embed_tokens.weight")!);
+    const mean = [0, 1, 2, 3].map((d) => (old[d] + old[4 + d] + old[8 + d] + old[12 + d]) / 4);
+    assert.deepEqual(table, [...old, ...mean, ...mean]);
+    assert.deepEqual(planImport({ source: release(), plugin: llamaEncoder, config, options: { vocabulary: 3 } }).misshapen.map(({ name }) => name), ["text.embed_tokens.weight"]);
+  });
+
+  it("uses fc_norm where a fine-tuned BEiT has no norm", () => {
+    const tensors = written(planExport({ source: memorySource(filled(beit, small[2].options)), use: "image-encoder/beit", options: small[2].options, dialect: "unilm" }).tensors);
+    for (const part of ["weight", "bias"]) {
+      tensors.set(`fc_norm.${part}`, tensors.get(`norm.${part}`)!);
+      tensors.delete(`norm.${part}`);
+    }
+    tensors.delete("mask_token");
+    const plan = planImport({ source: memorySource(tensors), plugin: beit });
+    assert.deepEqual([plan.missing, plan.unused, plan.fresh], [[], [], ["vision.mask_token"]]);
+    assert.deepEqual(written(plan.tensors).get("vision.norm.bias"), tensors.get("fc_norm.bias"));
+  });
+
+  it("of another family's weights is refused", () => {
+    assert.throws(() => planImport({ source: memorySource(new Map([["some.thing", f32([1], [1])]])), plugin: beit }), refused(/none of its 1 names is one of beit's \(some\.thing/));
+  });
+});
