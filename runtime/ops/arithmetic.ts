@@ -1,6 +1,6 @@
-import { ShapeError } from "../errors.ts";
+import { RuntimeError, ShapeError } from "../errors.ts";
 import { defineOp } from "../autograd/index.ts";
-import { type DType, type Launch, type Precision, type Shape, type Tensor, allocate, kernel, sameShape, widened, zeros } from "../tensor/index.ts";
+import { type DType, type Launch, type Precision, type Shape, type Tensor, allocate, kernel, liveHandle, sameShape, widened, zeros } from "../tensor/index.ts";
 import { like, needFloat } from "./check.ts";
 
 // Element-wise arithmetic with the usual broadcasting: shapes are aligned at the right, a dimension of 1 or a missing one repeats.
@@ -78,18 +78,33 @@ export type CastTarget = "f32" | "f64" | "bf16" | "i32" | "u8";
  * The same numbers in another dtype (f32, f64, bf16, i32, u8): x itself when that is its own; bf16 is rounded to nearest even.
  * A gradient goes back in the dtype of x.
  */
-export const cast = (x: Tensor, dtype: CastTarget): Tensor => (x.dtype === dtype ? x : castOp(x, dtype));
+export function cast(x: Tensor, dtype: CastTarget): Tensor {
+  liveHandle(x, "cast", "x");
+  return x.dtype === dtype ? x : castOp(x, dtype);
+}
 
 /** x as activations are stored: as bf16 where the precision is bf16, otherwise as it is. f64, the reference, stays f64. */
-export const toPrecision = (x: Tensor, precision: Precision): Tensor => (precision === "bf16" && x.dtype === "f32" ? castOp(x, "bf16") : x);
+export function toPrecision(x: Tensor, precision: Precision): Tensor {
+  liveHandle(x, "toPrecision", "x");
+  return precision === "bf16" && x.dtype === "f32" ? castOp(x, "bf16") : x;
+}
 
 /** x in the dtype that losses and statistics have: as f32 where it is bf16, otherwise as it is. */
-export const widen = (x: Tensor): Tensor => (x.dtype === "bf16" ? castOp(x, "f32") : x);
+export function widen(x: Tensor): Tensor {
+  liveHandle(x, "widen", "x");
+  return x.dtype === "bf16" ? castOp(x, "f32") : x;
+}
+
+const castable: readonly DType[] = ["f32", "f64", "bf16", "i32", "u8"];
 
 const castOp: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
   name: "cast",
   operands: ["x"],
   forward(x: Tensor, dtype: CastTarget) {
+    if (!castable.includes(x.dtype)) {
+      const details = { op: "cast", operand: "x", expected: castable.join(", "), got: x.dtype, fix: "Other dtypes are carried, not computed with." };
+      throw new RuntimeError("ERR_DTYPE", `cast: x expected one of ${details.expected}, got ${x.dtype}. ${details.fix}`, details);
+    }
     const y = allocate(x.shape, dtype);
     castKernel([x, y]);
     return { output: y, saves: x.dtype };
@@ -102,6 +117,7 @@ const castOp: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
  * x itself when nothing is to be summed.
  */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
+  needFloat("sumTo", "x", x);
   return sameShape(x.shape, shape) ? x : sumToOp(x, shape);
 }
 
@@ -109,7 +125,6 @@ const sumToOp = defineOp({
   name: "sumTo",
   operands: ["x"],
   forward(x: Tensor, shape: Shape) {
-    needFloat("sumTo", "x", x);
     const fits = shape.length <= x.rank && shape.every((size, i) => size === 1 || size === x.shape[i + x.rank - shape.length]);
     if (!fits) {
       throw new ShapeError({ op: "sumTo", operand: "shape", expected: `a shape that broadcasts to (${x.shape.join(", ")})`, got: shape,
@@ -124,6 +139,7 @@ const sumToOp = defineOp({
 
 /** x repeated to a larger shape. */
 export function expandTo(x: Tensor, shape: Shape): Tensor {
+  needFloat("expandTo", "x", x);
   if (sameShape(x.shape, shape)) return x;
   const target = broadcastShape("expandTo", x.shape, shape);
   if (!sameShape(target, shape)) {

@@ -10,7 +10,10 @@ const clampForward = kernel("clamp_forward"), clampBackward = kernel("clamp_back
 const powerForward = kernel("power_forward"), powerBackward = kernel("power_backward");
 
 /** y = -x. */
-export const neg = (x: Tensor): Tensor => scale(x, -1);
+export function neg(x: Tensor): Tensor {
+  needFloat("neg", "x", x);
+  return scale(x, -1);
+}
 
 /**
  * y = min(max(x, low), high); one side may be infinite, NaN stays NaN. Gradient: dy within [low, high], both included, else 0.

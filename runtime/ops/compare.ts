@@ -67,7 +67,7 @@ export const where: (mask: Tensor, a: Tensor, b: Tensor) => Tensor = defineOp({
 
 /** `where` with zeros for the side that is missing. */
 function choose(mask: Tensor, a: Tensor | undefined, b: Tensor | undefined): Tensor {
-  const dy = (a ?? b)!, y = allocate(dy.shape, dy.dtype), nothing = zeros([1], dy.dtype);
+  const dy = (a ?? b)!, y = allocate(dy.shape, dy.dtype), nothing = zeros([], dy.dtype);
   whereKernel([mask, a ?? nothing, b ?? nothing, y]);
   nothing.dispose();
   return y;

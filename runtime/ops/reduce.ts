@@ -11,6 +11,7 @@ const maskedMeanForward = kernel("masked_mean_forward"), maskedMeanBackward = ke
 
 /** Sum of all elements -> (1), or along one axis, which goes away: (.., n, ..) -> (.., ..). Nothing sums to 0. */
 export function sum(x: Tensor, axis?: number): Tensor {
+  needFloat("sum", "x", x);
   if (axis === undefined) return sumOfAll(x);
   const along = needAxis("sum", axis, x.rank, x.shape);
   return reshape(sumTo(x, x.shape.map((size, i) => (i === along ? 1 : size))), without(x, along));
@@ -18,6 +19,7 @@ export function sum(x: Tensor, axis?: number): Tensor {
 
 /** Mean of all elements -> (1), or along one axis, which goes away. Throws ShapeError for the mean of nothing. */
 export function mean(x: Tensor, axis?: number): Tensor {
+  needFloat("mean", "x", x);
   const count = axis === undefined ? x.size : x.shape[needAxis("mean", axis, x.rank, x.shape)];
   needSome("mean", x, count);
   return scale(sum(x, axis), 1 / count);
@@ -87,7 +89,6 @@ const sumOfAll = defineOp({
   name: "sum",
   operands: ["x"],
   forward(x: Tensor) {
-    needFloat("sum", "x", x);
     const y = allocate([1], x.dtype);
     sumAll([x, y]);
     return { output: y, saves: x.shape };
@@ -130,9 +131,9 @@ export const maskedMean = defineOp({
 export const zeroGradient = defineOp({
   name: "zeroGradient",
   operands: ["x"],
-  forward: (x: Tensor) => ({ output: viewOf(x, x.shape), saves: undefined }),
+  forward: (x: Tensor) => ({ output: viewOf(x, x.shape, "zeroGradient"), saves: undefined }),
   gradients: { x: (dy) => zeros(dy.shape, dy.dtype) },
 });
 
 /** x unchanged, and no gradient goes back. */
-export const detach = (x: Tensor): Tensor => viewOf(x, x.shape);
+export const detach = (x: Tensor): Tensor => viewOf(x, x.shape, "detach");

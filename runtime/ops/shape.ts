@@ -1,6 +1,6 @@
 import { ShapeError } from "../errors.ts";
 import { type GradientRule, defineOp, recordingTape } from "../autograd/index.ts";
-import { type Shape, type Tensor, allocate, kernel, sizeOf, viewOf, zeros } from "../tensor/index.ts";
+import { type Shape, type Tensor, allocate, kernel, liveHandle, sizeOf, viewOf, zeros } from "../tensor/index.ts";
 import { needAxis, needDtype, needShape } from "./check.ts";
 
 // Ops that move elements without computing. All take any dtype.
@@ -13,7 +13,7 @@ const maxConcat = 8;
 export const reshape = defineOp({
   name: "reshape",
   operands: ["x"],
-  forward: (x: Tensor, shape: Shape) => ({ output: viewOf(x, resolveShape(x, shape)), saves: x.shape }),
+  forward: (x: Tensor, shape: Shape) => ({ output: viewOf(x, resolveShape(x, shape), "reshape"), saves: x.shape }),
   gradients: { x: (dy, shape) => viewOf(dy, shape) },
 });
 
@@ -22,6 +22,7 @@ export const slice = defineOp({
   name: "slice",
   operands: ["x"],
   forward(x: Tensor, axis: number, start: number, length: number) {
+    liveHandle(x, "slice", "x");
     const along = needAxis("slice", axis, x.rank, x.shape);
     if (start < 0 || length < 0 || start + length > x.shape[along]) {
       throw new ShapeError({ op: "slice", operand: "x", expected: `at least ${start + length} elements in dimension ${along}`, got: x.shape,
@@ -40,6 +41,7 @@ export const slice = defineOp({
 
 /** Consecutive pieces of one axis; their sizes add up to it. One gradient for all pieces. */
 export function split(x: Tensor, axis: number, sizes: readonly number[]): Tensor[] {
+  liveHandle(x, "split", "x");
   const along = needAxis("split", axis, x.rank, x.shape);
   if (sizes.reduce((a, b) => a + b, 0) !== x.shape[along]) {
     throw new ShapeError({ op: "split", operand: "x", expected: `${sizes.join(" + ")} elements in dimension ${along}`, got: x.shape,
@@ -106,6 +108,7 @@ export const pad = defineOp({
   name: "pad",
   operands: ["x"],
   forward(x: Tensor, axis: number, before: number, after: number) {
+    liveHandle(x, "pad", "x");
     const along = needAxis("pad", axis, x.rank, x.shape);
     if (![before, after].every((count) => Number.isInteger(count) && count >= 0)) {
       throw new ShapeError({ op: "pad", operand: "x", expected: "whole numbers of zeros, none negative", got: x.shape,
@@ -123,6 +126,7 @@ export const permute = defineOp({
   name: "permute",
   operands: ["x"],
   forward(x: Tensor, order: readonly number[]) {
+    liveHandle(x, "permute", "x");
     if (order.length !== x.rank || order.some((_, i) => !order.includes(i))) {
       throw new ShapeError({ op: "permute", operand: "order", expected: `each of 0..${x.rank - 1} once`, got: order,
         fix: `x has shape (${x.shape.join(", ")}).` });

@@ -97,9 +97,9 @@ export function allocate(shape: Shape, dtype: DType = "f32"): Tensor {
   return new Tensor(native().allocate(dtypeCode(dtype), shape), shape, dtype, sizeOf(shape));
 }
 
-/** Another shape over the same storage. The caller has checked that the sizes agree. */
-export function viewOf(tensor: Tensor, shape: Shape): Tensor {
-  return new Tensor(native().view(liveHandle(tensor, "view", "x"), shape), shape, tensor.dtype, tensor.size, tensor.root);
+/** Another shape over the same storage, for `op`. The caller has checked that the sizes agree. */
+export function viewOf(tensor: Tensor, shape: Shape, op = "view"): Tensor {
+  return new Tensor(native().view(liveHandle(tensor, op, "x"), shape), shape, tensor.dtype, tensor.size, tensor.root);
 }
 
 /** Copies host data to the device. The dtype is that of the typed array unless given; plain numbers are f32. bf16 takes raw bits (Uint16Array) or numbers. */

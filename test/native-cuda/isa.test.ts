@@ -49,7 +49,7 @@ describe("instruction sets", () => {
     it(`kernels and ops pass their tests with ${variable}=${value}`, async function () {
       this.timeout(240_000);
       if (variable === "OCTAVO_ISA" && !exceeds(value)) this.skip();
-      const run = promisify(execFile)(process.execPath, ["scripts/test.mjs", ...files], { env: { ...process.env, [variable]: value }, maxBuffer: 2 ** 26 });
+      const run = promisify(execFile)(process.execPath, ["scripts/test.mjs", ...files], { env: { OCTAVO_PROPERTY_RUNS: "4", ...process.env, [variable]: value }, maxBuffer: 2 ** 26 });
       const { stdout } = await run.catch((failed: { stdout: string; stderr: string }) => assert.fail(failed.stdout.slice(-6000) + failed.stderr.slice(-2000)));
       const passed = Number(/^(\d+) passed, 0 failed$/m.exec(stdout)?.[1]);
       assert.ok(passed > 1000, `${passed} passed`);
