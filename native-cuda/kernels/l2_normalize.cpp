@@ -3,16 +3,14 @@
 #include <cmath>
 
 #include "arguments.h"
+#include "lanes.h"
 #include "tiles.h"
 
 OCTAVO_CLONES static void forward_rows(const float* x, float* y, float* norm, int64_t rows, int64_t cols) {
   for (int64_t r = 0; r < rows; ++r) {
     const float* in = x + r * cols;
     float* out = y + r * cols;
-    float squares = 0;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t c = 0; c < cols; ++c) squares += in[c] * in[c];
-    const float n = std::max(std::sqrt(squares), static_cast<float>(kSmallestNorm));
+    const float n = std::max(std::sqrt(row_dot(in, in, cols)), static_cast<float>(kSmallestNorm));
 #pragma omp simd
     for (int64_t c = 0; c < cols; ++c) out[c] = in[c] / n;
     norm[r] = n;
@@ -25,9 +23,7 @@ OCTAVO_CLONES static void backward_rows(const float* dy, const float* y, const f
     const float *d = dy + r * cols, *unit = y + r * cols;
     float* out = dx + r * cols;
     const float n = norm[r];
-    float along = 0;
-#pragma omp simd reduction(+ : along)
-    for (int64_t c = 0; c < cols; ++c) along += unit[c] * d[c];
+    const float along = row_dot(unit, d, cols);
 #pragma omp simd
     for (int64_t c = 0; c < cols; ++c) out[c] = (d[c] - unit[c] * along) / n;
   }

@@ -113,6 +113,7 @@ const table: OpCase[] = [
   { name: "neg", inputs: () => [r(9)], f: ops.neg },
   { name: "pow", inputs: () => [positive()], f: (x) => ops.pow(x, 2.5) },
   { name: "clamp", inputs: () => [positive()], f: (x) => ops.clamp(x, 0.6, 1.5) },
+  { name: "where of scalars", inputs: () => [r(), r(), flags([1], [])], f: (a, b, mask) => ops.where(mask, a, b) },
   { name: "where", f32: [1], inputs: () => [r(2, 3), r(3), flags([1, 0, 1, 1, 0, 0], [2, 3])], f: (a, b, mask) => ops.where(mask, a, b) },
   { name: "sum along an axis", inputs: () => [r(2, 3, 4)], f: (x) => ops.sum(x, 1) },
   { name: "mean along an axis", inputs: () => [r(2, 3, 4)], f: (x) => ops.mean(x, 0) },

@@ -1,7 +1,7 @@
 /**
  * What every op promises, on random operands (op-table.ts): the values and gradients of the f64 reference, the same bits on any number of
  * threads, in f32 and bf16; gradients that central differences predict; and for bad operands an error that says what was wrong, never a crash.
- * OCTAVO_PROPERTY_RUNS draws more than the usual 12 per op; a failure prints the seed and path that repeat it (OCTAVO_PROPERTY_SEED, default 1).
+ * OCTAVO_PROPERTY_RUNS draws more than the usual 10 per op; a failure prints the seed and path that repeat it (OCTAVO_PROPERTY_SEED, default 1).
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
@@ -13,7 +13,7 @@ import { noLeaks, withScope } from "../numbers.ts";
 import { type Call, Draw, type Drawn, show } from "./draw.ts";
 import { type Row, table } from "./op-table.ts";
 
-const runs = Number(process.env.OCTAVO_PROPERTY_RUNS ?? 12), seed = Number(process.env.OCTAVO_PROPERTY_SEED ?? 1);
+const runs = Number(process.env.OCTAVO_PROPERTY_RUNS ?? 10), seed = Number(process.env.OCTAVO_PROPERTY_SEED ?? 1);
 const isFloats = (drawn: Drawn): boolean => drawn.data instanceof Float64Array;
 const watchedIn = (row: Row, call: Call): string[] =>
   row.constant === true ? [] : Object.keys(call.operands).filter((name) => isFloats(call.operands[name]) && !(row.constant as string[] | undefined)?.includes(name));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { RuntimeError, ShapeError } from "../../../runtime/errors.ts";
 import * as ops from "../../../runtime/ops/index.ts";
-import { fromArray, zeros } from "../../../runtime/tensor/index.ts";
+import { type Tensor, fromArray, zeros } from "../../../runtime/tensor/index.ts";
 import { flags, ids, noLeaks, withScope } from "../numbers.ts";
 
 /** op, operand at fault, a call that must be refused. */
@@ -33,6 +33,7 @@ const refused: [op: string, operand: string, call: () => unknown][] = [
   ["permute", "order", () => ops.permute(zeros([2, 3]), [0, 0])],
   ["gatherRows", "x", () => ops.gatherRows(zeros([2, 3, 4]), ids([0]))],
   ["nearestCode", "codebook", () => ops.nearestCode(zeros([2, 3]), zeros([4, 2]))],
+  ["nearestCode", "codebook", () => ops.nearestCode(zeros([2, 3]), zeros([0, 3]))],
   ["maskRows", "token", () => ops.maskRows(zeros([2, 3]), flags([0, 1]), zeros([1, 3]))],
   ["maskRows", "mask", () => ops.maskRows(zeros([2, 3]), flags([0, 1, 1]), zeros([3]))],
   ["patchify", "x", () => ops.patchify(zeros([1, 3, 8, 9]), 4)],
@@ -71,6 +72,7 @@ describe("shape errors of the ops", () => {
       [/add: b expected f64, got f32/, () => ops.add(zeros([1], "f64"), zeros([1]))],
       [/concat: part 1 expected f32, got f64\. Parts are moved as they are/, () => ops.concat([zeros([1]), zeros([1], "f64")], 0)],
       [/gelu: x expected f32, bf16 or f64, got i32/, () => ops.gelu(ids([1]))],
+      [/cast: x expected one of f32, f64, bf16, i32, u8, got f16/, () => ops.cast(zeros([1], "f16"), "f32")],
       [/crossEntropy: labels expected i32, got f32/, () => ops.crossEntropy(zeros([1, 2]), zeros([1]))],
       [/maskedMean: mask expected u8, got i32/, () => ops.maskedMean(zeros([1, 1, 1]), fromArray(new Int32Array(1), [1, 1]))],
     ];
@@ -84,4 +86,18 @@ describe("shape errors of the ops", () => {
     w.dispose();
     assert.throws(() => scope.enter(() => ops.linear(x, w)), (error) => error instanceof RuntimeError && error.code === "ERR_HANDLE" && /linear: operand weight/.test(error.message));
   }));
+
+  // Ops that look at the shape alone, or give x itself, or are made of others: they too know whose operand it was.
+  const itself: Record<string, (x: Tensor) => unknown> = {
+    cast: (x) => ops.cast(x, "f32"), toPrecision: (x) => ops.toPrecision(x, "f32"), widen: ops.widen, sumTo: (x) => ops.sumTo(x, [2, 3]), expandTo: (x) => ops.expandTo(x, [2, 3]),
+    neg: ops.neg, sum: (x) => ops.sum(x, 0), mean: ops.mean, detach: ops.detach, zeroGradient: ops.zeroGradient, reshape: (x) => ops.reshape(x, [6]), slice: (x) => ops.slice(x, 0, 0, 1),
+    split: (x) => ops.split(x, 0, [1, 1]), pad: (x) => ops.pad(x, 0, 1, 1), permute: (x) => ops.permute(x, [1, 0]),
+  };
+  for (const [op, call] of Object.entries(itself)) {
+    it(`${op} of a freed tensor says so in its own name`, () => withScope(async (scope) => {
+      const x = scope.enter(() => zeros([2, 3]));
+      x.dispose();
+      assert.throws(() => scope.enter(() => call(x)), (error) => error instanceof RuntimeError && error.code === "ERR_HANDLE" && error.details.op === op && error.details.operand === "x");
+    }));
+  }
 });
