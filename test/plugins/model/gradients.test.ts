@@ -8,6 +8,9 @@ import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { concatenation } from "../../../plugins/fusion/concatenation.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
+import { contrastive } from "../../../plugins/objective/contrastive.ts";
+import { vqKdLoss } from "../../../plugins/objective/vq-kd.ts";
+import { miniClip } from "../../../plugins/teacher/clip.ts";
 import { answer } from "../../../plugins/objective/answer.ts";
 import { mimCodes } from "../../../plugins/objective/mim-codes.ts";
 import { mimTeacher } from "../../../plugins/objective/mim-teacher.ts";
@@ -20,7 +23,7 @@ import { fill } from "./fill.ts";
 import { build, context, fillParameters, ids, mask, vector } from "./harness.ts";
 
 const floats = (name: string, shape: number[], scale = 1, offset = 0): Tensor => fromArray(fill(name, shape, scale, offset), shape, "f64");
-const counts = { mlm_tokens: 3, mim_patches: 2, wpa_tokens: 5, answer_text_tokens: 3, answer_loc_tokens: 2, boxes: 2 };
+const counts = { pages: 2, mlm_tokens: 3, mim_patches: 2, wpa_tokens: 5, answer_text_tokens: 3, answer_loc_tokens: 2, boxes: 2 };
 
 interface Case {
   plugin: Plugin;
@@ -28,6 +31,8 @@ interface Case {
   /** Leaves in f64; those in `wants` get gradients too. */
   inputs: () => Record<string, Tensor>;
   wants: string[];
+  /** Tells the cases of one plugin apart. */
+  what?: string;
 }
 
 const llama = { width: 8, layers: 2, heads: 4, kv_heads: 2, hidden: 12 };
@@ -40,6 +45,14 @@ const sequenceWants = ["image", "text", "image_position", "text_position"];
 const cases: Case[] = [
   { plugin: beit, options: { image: 8, patch: 4, width: 8, layers: 2, heads: 2 }, wants: [],
     inputs: () => ({ pixels: floats("pixels", [2, 3, 8, 8]), patch_mask: mask([[0, 1, 0, 0], [1, 0, 0, 1]]) }) },
+  { plugin: beit, wants: [], what: "all its options",
+    options: { image: 8, patch: 4, width: 8, layers: 2, heads: 2, rel_pos_bias: "per_layer", abs_pos: true, layer_scale: null, drop_path: 0.5,
+      cls_pt: { early_layers: 1, head_layers: 1, shared_head: false } },
+    inputs: () => ({ pixels: floats("pixels", [2, 3, 8, 8]), patch_mask: mask([[0, 1, 0, 0], [1, 0, 0, 1]]) }) },
+  { plugin: beit, wants: [], what: "a second branch that shares its norm", options: { image: 8, patch: 4, width: 8, layers: 2, heads: 2, cls_pt: { early_layers: 1 } },
+    inputs: () => ({ pixels: floats("pixels", [2, 3, 8, 8]), patch_mask: mask([[0, 1, 0, 0], [1, 0, 0, 1]]) }) },
+  { plugin: miniClip, wants: [], options: { image: 8, patch: 4, width: 8, layers: 1, heads: 2, targets: 6, text: { vocabulary: 9, context: 3, width: 4, layers: 1, heads: 2 } },
+    inputs: () => ({ pixels: floats("pixels", [2, 3, 8, 8]), text_ids: ids([[1, 5, 7, 2], [3, 5, 0, 0]]), text_mask: mask([[1, 1, 1, 1], [1, 1, 0, 0]]) }) },
   { plugin: llamaEncoder, options: { ...llama, vocabulary: 9, head_dim: 2 }, wants: [],
     inputs: () => ({ text_ids: ids([[1, 5, 7, 2], [1, 5, 0, 0]]), text_mask: mask([[1, 1, 1, 1], [1, 1, 0, 0]]) }) },
   { plugin: fourier, options: { width: 8, features: 8, hidden: 6, grid: 2, coord_scale: 2 }, wants: [],
@@ -58,6 +71,16 @@ const cases: Case[] = [
     inputs: () => ({ memory: floats("memory", [2, 9, 6]), targets: floats("targets", [2, 4, 5]), mim_index: vector([0, 6]) }) },
   { plugin: mimCodes, options: { width: 6, codes: 5, grid: 2 }, wants: ["memory"],
     inputs: () => ({ memory: floats("memory", [2, 9, 6]), codes: ids([[4, 0, 1, 2], [3, 3, 2, 0]]), mim_index: vector([0, 6]) }) },
+  { plugin: mimTeacher, options: { width: 6, targets: 5, grid: 2, merge: 2, loss: "mse", cls_pt: true, states: "vision" }, wants: ["memory", "cls_pt_states"], what: "squared difference, merged cells, two branches",
+    inputs: () => ({ memory: floats("memory", [2, 5, 6]), cls_pt_states: floats("branch", [2, 5, 6]), targets: floats("targets", [2, 16, 5]), mim_index: vector([0, 6]) }) },
+  { plugin: mimCodes, options: { width: 6, codes: 5, grid: 2, cls_pt: true, shared_head: false, states: "vision" }, wants: ["memory", "cls_pt_states"], what: "two branches with a head each",
+    inputs: () => ({ memory: floats("memory", [2, 5, 6]), cls_pt_states: floats("branch", [2, 5, 6]), codes: ids([[4, 0, 1, 2], [3, 3, 2, 0]]), mim_index: vector([0, 6]) }) },
+  { plugin: vqKdLoss, options: { patches: 3, dim: 4, targets: 5, codes: 6, beta: 0.7 }, wants: ["z", "rec"],
+    inputs: () => ({ z: floats("z", [2, 3, 4]), z_q: floats("z_q", [2, 3, 4]), codes: ids([[0, 1, 5], [5, 5, 2]]), rec: floats("rec", [2, 3, 5]), targets: floats("targets", [2, 3, 5]) }) },
+  { plugin: contrastive, options: { width: 5 }, wants: ["image", "text", "logit_scale"],
+    inputs: () => ({ image: floats("image", [3, 5]), text: floats("text", [3, 5]), logit_scale: floats("scale", [1], 0.1, 1) }) },
+  { plugin: contrastive, options: { source: "memory", width: 6, grid: 2 }, wants: ["memory"], what: "over the memory",
+    inputs: () => ({ memory: floats("memory", [3, 9, 6]), text_mask: mask([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]) }) },
   { plugin: wpa, options: { width: 6, grid: 2 }, wants: ["memory"],
     inputs: () => ({ memory: floats("memory", [2, 9, 6]), labels: ids([[1, 0, -100, 1], [-100, -100, 0, 1]]) }) },
   { plugin: answer, options: { width: 6, vocabulary: 7, location_base: 2, location_bins: 2 }, wants: ["hidden", "embedding"],
@@ -66,8 +89,8 @@ const cases: Case[] = [
 ];
 
 describe("gradients of whole components", () => {
-  for (const { plugin, options, inputs, wants } of cases) {
-    it(`${plugin.id}: every parameter and input agrees with central differences`, async () => {
+  for (const { plugin, options, inputs, wants, what } of cases) {
+    it(`${plugin.id}${what ? ` with ${what}` : ""}: every parameter and input agrees with central differences`, async () => {
       const component = build(plugin, options);
       fillParameters(component, "f64");
       const scope = new Scope("gradients");
@@ -80,7 +103,7 @@ describe("gradients of whole components", () => {
         const gradients = scope.enter(() => {
           const tape = new Tape();
           for (const name of wants) tape.watch(given[name]);
-          const value = tape.record(() => scalarOf(component, given, plugin));
+          const value = tape.record(() => scalarOf(component, given, plugin, options));
           return tape.backward([[value, fromArray([1], [1], "f64")]]);
         });
         for (const [name, leaf] of Object.entries(leaves)) {
@@ -89,7 +112,7 @@ describe("gradients of whole components", () => {
           const got = await gradient.read() as Float64Array;
           const values = (await leaf.read() as Float64Array).slice();
           for (const e of spread(leaf.size)) {
-            const expected = await difference(component, given, plugin, leaf, values, e);
+            const expected = await difference(component, given, plugin, options, leaf, values, e);
             const error = Math.abs(got[e] - expected) / Math.max(1, Math.abs(expected));
             assert.ok(error < 1e-7, `${name}[${e}]: tape ${got[e]}, central difference ${expected}`);
           }
@@ -103,22 +126,22 @@ describe("gradients of whole components", () => {
 });
 
 /** All outputs that carry a gradient, weighted unevenly and summed: one number that depends on every element. */
-function scalarOf(component: TensorComponent, inputs: Record<string, Tensor>, plugin: Plugin): Tensor {
-  const outputs = component.forward(inputs, context({ training: true, counts }));
-  const ports = plugin.ports(plugin.options.parse({})).out;
+function scalarOf(component: TensorComponent, inputs: Record<string, Tensor>, plugin: Plugin, options: Case["options"]): Tensor {
+  const outputs = component.forward(inputs, context({ training: true, counts, sampleIds: [3, 4] }));
+  const ports = plugin.ports(plugin.options.parse(options)).out;
   return Object.keys(ports).filter((name) => ports[name].gradient)
     .map((name) => sumOf(mul(outputs[name], floats(`weights of ${name}`, [...outputs[name].shape]))))
     .reduce((total, part) => add(total, part));
 }
 
-async function difference(component: TensorComponent, inputs: Record<string, Tensor>, plugin: Plugin, leaf: Tensor, values: Float64Array, element: number): Promise<number> {
+async function difference(component: TensorComponent, inputs: Record<string, Tensor>, plugin: Plugin, options: Case["options"], leaf: Tensor, values: Float64Array, element: number): Promise<number> {
   const step = 1e-5;
   const at = async (value: number) => {
     const moved = values.slice();
     moved[element] = value;
     leaf.write(moved);
     const scope = new Scope("difference");
-    const result = await scope.enter(() => scalarOf(component, inputs, plugin)).item();
+    const result = await scope.enter(() => scalarOf(component, inputs, plugin, options)).item();
     scope.close();
     return result;
   };

@@ -13,7 +13,6 @@ import { fourier } from "../../../plugins/position/fourier.ts";
 import { bert } from "../../../plugins/prompt-encoder/bert.ts";
 import { stubClip } from "../../../plugins/teacher/stub-clip.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
-import { vqKd } from "../../../plugins/visual-tokenizer/vq-kd.ts";
 import { build } from "./harness.ts";
 
 const trained = (plugin: Plugin, options = {}, prefix = "") => countParameters(Object.fromEntries(
@@ -40,18 +39,6 @@ describe("parameter counts of the tiny preset", () => {
     assert.equal(trained(answer), 2 * (128 * 128 + 128) + 128 * 4 + 4);
   });
   it("teacher/stub-clip has nothing to train", () => assert.equal(trained(stubClip), 0));
-  it("visual-tokenizer/vq-kd has nothing to train, and holds the original's parameters but for the decoder's", () => {
-    // d + (1+P)d + (3p²+1)d + L(12d²+12d) + 2d + (d+1)d + (d+1)D in the encoder, K D in the codebook; the decoder would add
-    // (D+1)d + d + (1+P)d + Ld(12d²+12d) + 2d + (d+1)d + (d+1)T.
-    const decoder = (d: number, patches: number, layers: number, dim: number, targets: number) =>
-      (dim + 1) * d + d + (1 + patches) * d + layers * (12 * d * d + 12 * d) + 2 * d + (d + 1) * (d + targets);
-    const all = (options = {}) => countParameters(build(vqKd, options).parameters());
-    assert.equal(trained(vqKd), 0);
-    assert.equal(all(), 158_608 + 256 * 16);
-    assert.equal(all() + decoder(64, 64, 1, 16, 64), 226_384);
-    assert.equal(all({ image: 32, patch: 8, width: 16, layers: 2, heads: 2, codes: 7, dim: 4 }) - 7 * 4 + decoder(16, 16, 1, 4, 6), 14_314);
-    assert.equal(all({ image: 256, width: 192, layers: 6, heads: 6, codes: 2048, dim: 32 }) + decoder(192, 256, 2, 32, 512), 4_055_840);
-  });
 });
 
 describe("parameter counts of larger presets", () => {
