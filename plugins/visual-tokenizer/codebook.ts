@@ -9,7 +9,7 @@
  * CB-4: codes do not change when a vector is scaled by a positive number.
  */
 import {
-  add, assign, concat, detach, eq, fnv1a32, fromArray, full, gatherRows, ge, gt, l2Normalize, nearestCode, nn, Philox, reshape, scale, scatterAdd,
+  add, assign, cast, concat, detach, eq, fnv1a32, fromArray, full, gatherRows, ge, gt, l2Normalize, linear, mul, nearestCode, nn, Philox, reshape, scale, scatterAdd,
   split, sub, topK, where, withoutRecording, zeros, type ForwardContext, type Tensor,
 } from "../../runtime/index.ts";
 
@@ -20,7 +20,7 @@ export interface CodebookOptions {
   decay: number;
   /** Rounds of k-means of a fresh codebook; 0 keeps its random start. */
   kmeansRounds: number;
-  /** A code unused for so many steps is moved beside a busy one; 0: never. */
+  /** A code unused for so many steps takes over half of what a busy one is used for; 0: never. */
   restartDeadAfter: number;
 }
 
@@ -54,31 +54,46 @@ export function codebook({ codes: count, dim, decay, kmeansRounds, restartDeadAf
 
   return {
     parameters: () => nn.collect({ "embedding.weight": embedding, cluster_size: usage, idle }),
-    quantise(vectors, { training, seed, addUp }) {
+    quantise(vectors, { training, seed, step, addUp }) {
       const z = l2Normalize(vectors);
       const [codes, nearest, jump] = withoutRecording(() => {
         if (training && !started) start(z, seed);
-        const codes = nearestCode(z, embedding.value), nearest = gatherRows(embedding.value, codes);
+        const codes = nearestCode(z, embedding.value), nearest = gatherRows(embedding.value, codes), jump = sub(nearest, z);
         if (addUp) addUp("codes", totals(z, codes, count));
-        return [codes, nearest, sub(nearest, z)];
+        if (addUp && idle) addUp("halves", totals(z, codes, count, halfSpace(jump, seed, step)));
+        return [codes, nearest, jump];
       });
       return { z, codes, nearest, straightThrough: add(z, detach(jump)) };
     },
-    afterStep({ codes: sums }) {
+    afterStep({ codes: sums, halves }) {
       const rows = embedding.value, [vectors, uses] = split(sums, 1, [dim, 1]);
-      const used = gt(uses, zeros([1], rows.dtype));
-      const means = where(used, l2Normalize(vectors), rows);
+      const means = directions(vectors, uses, rows);
       const moved = l2Normalize(add(scale(rows, decay), scale(means, 1 - decay)));
       const n = reshape(uses, [count]);
       assign(add(scale(usage.value, decay), scale(n, 1 - decay)), usage.value);
-      assign(idle ? restart(moved, { means, n, idle: idle.value, after: restartDeadAfter }) : moved, rows);
+      if (!idle) return assign(moved, rows);
+      const [halfVectors, halfUses] = split(halves, 1, [dim, 1]);
+      assign(restart(moved, { halves: directions(halfVectors, halfUses, means), n, idle: idle.value, after: restartDeadAfter }), rows);
     },
   };
 }
 
-/** Per code: the sum of the vectors called by it, and how many: (K, D + 1). */
-function totals(z: Tensor, codes: Tensor, count: number): Tensor {
-  return scatterAdd(concat([z, full([...codes.shape, 1], 1, z.dtype)], -1), codes, count);
+/** Per code: the sum of the vectors called by it, and how many: (K, D + 1). `weight` (..., 1) says which vectors count. */
+function totals(z: Tensor, codes: Tensor, count: number, weight?: Tensor): Tensor {
+  const counted = concat([z, full([...codes.shape, 1], 1, z.dtype)], -1);
+  return scatterAdd(weight ? mul(counted, weight) : counted, codes, count);
+}
+
+/** The mean directions (K, D) of what was summed, and `otherwise` where nothing was. uses (K, 1). */
+const directions = (sums: Tensor, uses: Tensor, otherwise: Tensor): Tensor =>
+  where(gt(uses, zeros([1], uses.dtype)), l2Normalize(sums), otherwise);
+
+/** 1 for every vector that lies on one side of its code, as a random direction of this step has it: jump (..., D) -> (..., 1). */
+function halfSpace(jump: Tensor, seed: number, step: number): Tensor {
+  const draw = new Philox(seed + step, fnv1a32("tokenizer.quantize.split")), dim = jump.shape[jump.rank - 1];
+  const direction = fromArray(Float64Array.from({ length: dim }, () => draw.normal()), [1, dim], jump.dtype as "f32" | "f64");
+  const side = gt(linear(jump, direction), zeros([1], jump.dtype));
+  return cast(side, jump.dtype as "f32" | "f64");
 }
 
 /**
@@ -91,22 +106,21 @@ export function kMeans(vectors: Tensor, count: number, rounds: number, seed: num
   let centres = gatherRows(vectors, fromArray(Int32Array.from(first), [count]));
   for (let round = 0; round < rounds; round++) {
     const [sums, n] = split(totals(vectors, nearestCode(vectors, centres), count), 1, [vectors.shape[1], 1]);
-    centres = where(gt(n, zeros([1], n.dtype)), l2Normalize(sums), centres);
+    centres = directions(sums, n, centres);
   }
   return centres;
 }
 
 /**
- * Codes unused for `after` steps move next to busy ones: the most idle beside the most used and so on, nine tenths of the way, so that
- * the two share what the busy one had. Counts and rows in, rows out; nothing random. Source: Linde, Buzo and Gray 1980 (splitting).
+ * Codes unused for `after` steps go where busy ones are: the most idle to the middle of one half of what the most used was used for, and so
+ * on, so that the two share it from the next step on. Source: Linde, Buzo and Gray 1980 (splitting).
  */
-function restart(rows: Tensor, { means, n, idle, after }: { means: Tensor; n: Tensor; idle: Tensor; after: number }): Tensor {
+function restart(rows: Tensor, { halves, n, idle, after }: { halves: Tensor; n: Tensor; idle: Tensor; after: number }): Tensor {
   const count = n.shape[0], none = zeros([1], rows.dtype);
   const waited = where(eq(n, none), add(idle, full([1], 1, rows.dtype)), none);
   const dead = ge(waited, full([1], after, rows.dtype));
   assign(where(dead, none, waited), idle);
   const idlest = topK(scale(n, -1), count).indices, busiest = topK(n, count).indices;
-  const partners = scatterAdd(gatherRows(means, busiest), idlest, count);
-  const beside = l2Normalize(add(scale(partners, 0.9), scale(rows, 0.1)));
-  return where(reshape(dead, [count, 1]), beside, rows);
+  const partners = scatterAdd(gatherRows(halves, busiest), idlest, count);
+  return where(reshape(dead, [count, 1]), partners, rows);
 }

@@ -50,7 +50,7 @@ export const vqKd = definePlugin({
     decay: z.number().min(0).max(1).default(0.99),
     /** Rounds of k-means on the first batch; 0 starts from random codes. */
     kmeans_rounds: z.int().nonnegative().default(10),
-    /** Steps without use after which a code is moved beside a busy one; 0: never, as the original. */
+    /** Steps without use after which a code takes over half of a busy one's patches; 0: never, as the original. */
     restart_dead_after: z.int().nonnegative().default(0),
   }).refine((o) => o.image % o.patch === 0, { error: "image must be a multiple of patch", path: ["patch"] })
     .refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),

@@ -128,7 +128,22 @@ describe("the codebook of VQ-KD", () => {
     }
   });
 
-  it("restart moves codes unused for so many steps beside busy ones, and only those", async () => {
+  it("restart gives codes unused for so many steps half of a busy one's vectors", async () => {
+    // Two bundles that one code is called for, and a code far away: after one step each bundle has a code of its own.
+    const bundles = [[1, 0.3, 0, 0], [1, -0.3, 0, 0]];
+    const near = Array.from({ length: 32 }, (_, i) => bundles[i % 2].map((x, d) => x + 0.01 * fill("noise", [128])[4 * i + d]));
+    await within({ rows: [[1, 0, 0, 0], [0, 0, 0, -1]], restartDeadAfter: 1 }, async ({ scope, step, rows }) => {
+      const batch = () => scope.enter(() => fromArray(near.flat(), [32, D], "f64"));
+      assert.deepEqual(new Set((await step(batch()))[0]), new Set([0]));
+      const moved = (await rows())[1];
+      assert.ok(Math.max(...bundles.map((bundle) => dot(unit(bundle), moved))) > 0.999, `the dead code moved to ${moved}`);
+      const [codes] = await step(batch());
+      assert.deepEqual(codes.slice(0, 2).sort(), [0, 1]);
+      codes.forEach((code, i) => assert.equal(code, codes[i % 2], "every vector is called like its bundle"));
+    });
+  });
+
+  it("restart moves codes unused for so many steps to busy ones, and only those", async () => {
     const rows = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, -1]];
     await within({ rows, restartDeadAfter: 3 }, async ({ scope, step, rows: now, named }) => {
       const batch = () => scope.enter(() => fromArray([0.9, 0.1, 0, 0, 1, 0, 0.1, 0, 1, 0.1, 0, 0, 0.1, 1, 0, 0], [4, D], "f64"));
