@@ -55,6 +55,19 @@ describe("the same losses, bit for bit", function () {
     assert.deepEqual([...new Set(processes.map(({ host }) => host))].sort(), ["agent-1", "agent-2"]);
     for (const { pid } of processes) assert.ok(!lives(pid), `worker ${pid} is gone`);
   });
+  it("with a codebook that moves after every step, and drop path, in one process and in two", async () => {
+    for (const name of ["mini-vq-kd", "mini-mim"]) {
+      const recipe = join(root, `test/recipes/${name}.yaml`);
+      const train = async (...args: string[]) => {
+        const ended = await octavo(["train", recipe, "--runs", folder.path, ...args]);
+        assert.equal(ended.code, 0, ended.stderr);
+        return losses(ended);
+      };
+      const one = await train("--in-process", "--threads", "1");
+      assert.equal(new Set(one.values()).size, 4, "the losses of different steps differ");
+      assert.deepEqual(await train("--lane", "shared-memory"), one, name);
+    }
+  });
   it("differs for another seed", async () => {
     const other = losses(await run("--in-process", "--seed", "4", "--set", "train.steps=6"));
     assert.notEqual(other.get(0), reference.get(0));
