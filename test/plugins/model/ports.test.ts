@@ -41,9 +41,9 @@ const all: Plugin[] = [
 /** Of two that play one part in a model, and name their parameters after it, the second. */
 const others = new Set(["fusion/concatenation", "objective/mim-codes", "teacher/clip", "teacher/mini-clip"]);
 
-/** Losses, tables of parameters, and what a visual tokenizer says (VT-1). */
+/** Losses, parameters that leave as they are, and what a visual tokenizer says (VT-1). */
 const staysF32 = ({ kind }: Plugin, output: string): boolean =>
-  kind === "objective" || kind === "visual-tokenizer" || (output === "embedding" && kind !== "prompt-encoder");
+  kind === "objective" || kind === "visual-tokenizer" || (output === "embedding" && kind !== "prompt-encoder") || output === "logit_scale";
 
 describe("ports of the model's components", () => {
   for (const plugin of all) {
