@@ -111,6 +111,11 @@ void concat(const TensorView* x, int n, const TensorView& y, int axis, int threa
   }
 }
 
+void write_rows(const TensorView& x, int64_t at, const TensorView& y, int threads) {
+  const int64_t step = step_bytes(y, 1), bytes = x.dim[1] * step;
+  copy_runs(x.as<const char>(), bytes, y.as<char>() + at * step, y.dim[1] * step, bytes, x.dim[0], threads);
+}
+
 void permute(const TensorView& x, const TensorView& y, const int* order, int threads) {
   if (y.numel == 0) return;
   const Moves moves = moves_of(x, y, order);
@@ -182,4 +187,16 @@ OCTAVO_KERNEL_BF16(permute, OwnBf16::all()) {
   }
   if (!plain(a, call.reference)) return permute(a[0], a[1], order, a.threads());
   with_reference_type(a, [&]<class T>(T) { permute_reference<T>(a[0], a[1], order); });
+}
+
+OCTAVO_KERNEL_BF16(write_rows, OwnBf16::all()) {
+  const Arguments a(call, "write_rows", {"x", "at", "y"});
+  const TensorView &x = a[0], &y = a[2];
+  a.same_dtype(2, 0), a.rank(2, x.rank), a.dtype(1, DType::i32), a.count(1, 1, "(1)");
+  const int64_t at = *a.data<const int32_t>(1);
+  bool fits = x.rank >= 2 && at >= 0 && at + x.dim[1] <= y.dim[1];
+  for (int d = 0; d < x.rank; ++d) fits = fits && (d == 1 || x.dim[d] == y.dim[d]);
+  if (!fits) throw std::invalid_argument(format("write_rows: %s does not fit in %s along dimension 1 from %lld", shape_text(x).c_str(), shape_text(y).c_str(), static_cast<long long>(at)));
+  if (!plain(a, call.reference)) return write_rows(x, at, y, a.threads());
+  with_reference_type(a, [&]<class T>(T) { write_rows_reference<T>(x, at, y); });
 }

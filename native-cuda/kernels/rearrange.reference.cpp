@@ -54,10 +54,19 @@ template <class T> void permute_reference(const TensorView& x, const TensorView&
   }
 }
 
+template <class T> void write_rows_reference(const TensorView& x, int64_t at, const TensorView& y) {
+  for (int64_t i = 0; i < x.numel; ++i) {
+    Index to = index_of(x, i);
+    to[1] += at;
+    y.as<T>()[element_of(y, to)] = x.as<const T>()[i];
+  }
+}
+
 #define INSTANTIATE(T)                                                                               \
   template void slice_forward_reference<T>(const TensorView&, const TensorView&, int, int64_t);      \
   template void slice_backward_reference<T>(const TensorView&, const TensorView&, int, int64_t);     \
   template void concat_reference<T>(const TensorView*, int, const TensorView&, int);                 \
-  template void permute_reference<T>(const TensorView&, const TensorView&, const int*);
+  template void permute_reference<T>(const TensorView&, const TensorView&, const int*);              \
+  template void write_rows_reference<T>(const TensorView&, int64_t, const TensorView&);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -30,6 +30,7 @@ export function kernel(name: string): Launch {
 const fill = kernel("fill");
 const copy = kernel("copy");
 const accumulateKernel = kernel("accumulate");
+const writeRowsKernel = kernel("write_rows");
 
 /** A tensor of one value everywhere. */
 export function full(shape: Shape, value: number, dtype: DType = "f32"): Tensor {
@@ -56,4 +57,12 @@ export function assign(x: Tensor, y: Tensor): void {
 /** y += x in place. Not recorded: for gradients and states, never for values that a tape has saved. */
 export function accumulate(x: Tensor, y: Tensor): void {
   accumulateKernel([x, y]);
+}
+
+/**
+ * into[b, at + n, ...] = x[b, n, ...] in place: x (B, N, ...), at i32 (1), into (B, C, ...) of x's dtype. Not recorded on a tape: for caches.
+ * A place outside of `into` is a device fault at the next read.
+ */
+export function writeRows(x: Tensor, at: Tensor, into: Tensor): void {
+  writeRowsKernel([x, at, into]);
 }

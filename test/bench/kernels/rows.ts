@@ -113,7 +113,7 @@ function moves(R: number, C: number): Row[] {
     row("gather_rows_forward", [table, ids(V, R), x], gathered), row("gather_rows_backward", [x, ids(V, R), table], scattered),
     row("index_select_forward", [table, ids(V, R), x], { ...gathered, scalars: [0] }), row("index_select_backward", [x, ids(V, R), table], { ...scattered, scalars: [0] }),
     row("slice_forward", [x, half], { scalars: [1, 0], bytes: 2 * bytesOf(half) }), row("slice_backward", [half, x], { scalars: [1, 0] }),
-    row("concat", [half, half, x], { scalars: [1] }), row("permute", [f32(8, R / 8, 8, C / 8), f32(8, 8, R / 8, C / 8)], { scalars: [0, 2, 1, 3] }),
+    row("concat", [half, half, x], { scalars: [1] }), row("write_rows", [f32(8, R / 8, C), ids(1, 1), f32(8, R / 4, C)], { bytes: 2 * bytesOf(f32(R, C)) }), row("permute", [f32(8, R / 8, 8, C / 8), f32(8, 8, R / 8, C / 8)], { scalars: [0, 2, 1, 3] }),
     row("patchify_forward", [images, patches], { scalars: [16] }), row("patchify_backward", [patches, images], { scalars: [16] }),
     row("resize_forward", [images, smaller], { scalars: [0] }), row("resize_backward", [smaller, images], { scalars: [0] }),
   ];

@@ -46,6 +46,18 @@ describe("moves", () => {
     });
   }
 
+  it("write_rows puts rows at a place that a tensor names, whatever the dtype, and leaves the rest", async () => {
+    const at = { shape: [1], data: Int32Array.of(1) };
+    for (const settings of [{}, { kernels: "reference" }] as const) {
+      const [wide] = await run("write_rows", [{ shape: [2, 1, 2], data: Float32Array.of(1, 2, 3, 4) }, at, { shape: [2, 3, 2], data: new Float32Array(12).fill(9), update: true }], [], settings);
+      assert.deepEqual([...wide], [9, 9, 1, 2, 9, 9, 9, 9, 3, 4, 9, 9]);
+    }
+    const [bytes] = await runMixed("write_rows", [{ shape: [2, 2], data: Uint8Array.of(1, 2, 3, 4) }, at, { shape: [2, 4], data: new Uint8Array(8), update: true }]);
+    assert.deepEqual([...bytes], [0, 1, 2, 0, 0, 3, 4, 0]);
+    const outside = run("write_rows", [noise([2, 3], 1), at, { ...noise([2, 3], 2), update: true }]);
+    await refuses(outside, /write_rows: f64 \(2, 3\) does not fit in f64 \(2, 3\) along dimension 1 from 1/);
+  });
+
   it("refuse what does not fit, naming shapes and dimension", async () => {
     await refuses(run("slice_forward", [noise([2, 3], 1), { out: [2, 2] }], [1, 2]), /slice_forward: f64 \(2, 2\) does not fit in f64 \(2, 3\) along dimension 1 from 2/);
     await refuses(run("slice_forward", [noise([2, 3], 1), { out: [2, 2] }], [2, 0]), /slice_forward: axis expected a whole number in \[0, 1\], got 2/);
