@@ -1,12 +1,14 @@
-import { nn, RuntimeError, Scope, withoutRecording, type Precision, type Tensor } from "../../runtime/index.ts";
+import { concat, nn, RuntimeError, Scope, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
 
 /** What generation carries from token to token. Its tensors belong to it until `release`. */
 export interface Generation {
-  /** One per layer: keys and values of every position so far. */
-  readonly caches: nn.KeyValueCache[];
+  /** One per layer: keys and values of every position so far, and room for more. */
+  caches: nn.KeyValueCache[];
+  /** Positions so far: tokens and places without one. */
+  length: number;
   /** What its states are stored in. */
   readonly precision: Precision;
-  /** u8 (B, N) over all keys so far. */
+  /** u8 (B, C): which places of the caches hold a real key. */
   keyMask: Tensor;
   /** f32 (B, 1): how many of them are real. */
   real: Tensor;
@@ -25,6 +27,27 @@ export function keepOnly<T extends Record<string, Tensor>>(work: () => T): T {
     scope.close();
   }
 }
+
+/** Room for `positions` and some to come: caches keep their shape for this many tokens, and a compiled step is replayed as long. */
+export const capacityFor = (positions: number): number => Math.ceil((positions + 1) / block) * block;
+const block = 64;
+
+/** Makes room for more positions where there is none. */
+export function makeRoom(state: Generation, positions: number): void {
+  const [batch, capacity] = state.keyMask.shape;
+  if (positions <= capacity) return;
+  const larger = capacityFor(positions);
+  const { keyMask } = keepOnly(() => {
+    state.caches = state.caches.map((cache) => nn.growCache(cache, larger));
+    return { keyMask: concat([state.keyMask, zeros([batch, larger - capacity], "u8")], 1) };
+  });
+  state.keyMask.dispose();
+  state.keyMask = keyMask;
+}
+
+/** The caches' tensors by name, for a compiled step. */
+export const cacheTensors = (caches: readonly nn.KeyValueCache[]): Record<string, Tensor> =>
+  Object.fromEntries(caches.flatMap(({ k, v }, layer) => [[`k${layer}`, k!], [`v${layer}`, v!]]));
 
 /** Flat positions b * A + a of each row's last real token; the last position of a row without any. */
 export function lastReal(real: readonly boolean[], batch: number): Int32Array {

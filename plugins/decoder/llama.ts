@@ -6,14 +6,16 @@
  * DE-1: positions count real keys only, `max(0, cumsum(mask) - 1)`: padding, wherever it stands, never shifts a position.
  * DE-2: padding never changes the hidden state of a real token.
  * DE-3: `begin` and `next` give the numbers that one `forward` over all tokens would give; the prefix is computed once.
+ * DE-4: the step of one token is the same work whatever was generated before (caches have room and are written where a tensor says), so
+ *       it is compiled: replayed to the same bits, for all pages of the same batch size and room.
  */
 import { z } from "zod";
 import {
-  add, clone, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, nn, port, reshape, RuntimeError, slice, toPrecision,
-  widen, widened, type GenerativeDecoder, type Precision, type Tensor,
+  add, Compiled, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, nn, port, reshape, RuntimeError, slice, toPrecision,
+  widen, widened, writeRows, zeros, type GenerativeDecoder, type Precision, type Tensor,
 } from "../../runtime/index.ts";
 import { countReal, positionsOf } from "./positions.ts";
-import { keepOnly, lastReal, release, tokensPerRow, type Generation } from "./generation.ts";
+import { cacheTensors, capacityFor, keepOnly, lastReal, makeRoom, release, tokensPerRow, type Generation } from "./generation.ts";
 
 export const llamaDecoder = definePlugin({
   kind: "decoder", name: "llama", version: "1.0.0",
@@ -31,6 +33,8 @@ export const llamaDecoder = definePlugin({
     eps: z.number().positive().default(1e-5),
     /** Generation takes this id, and every negative one, for "no token in this row". */
     pad_id: z.int().nonnegative().default(0),
+    /** Generation records the step of one token and replays it, to the same bits. */
+    compile: z.boolean().default(true),
   }).refine((o) => o.head_dim !== undefined || o.width % (2 * o.heads) === 0, { error: "width must be an even multiple of heads where head_dim is not given", path: ["heads"] })
     .refine((o) => o.heads % o.kv_heads === 0, { error: "heads must be a multiple of kv_heads", path: ["kv_heads"] }),
   ports: ({ memory_width, vocabulary, width }) => ({
@@ -42,7 +46,7 @@ export const llamaDecoder = definePlugin({
     out: { hidden: port(["B", "A", width]), embedding: port([vocabulary, width]) },
   }),
   create(o): GenerativeDecoder {
-    const { width, pad_id } = o;
+    const { width, pad_id, compile } = o;
     const headDim = o.head_dim ?? width / o.heads;
     const table = nn.embedding({ count: o.vocabulary, width, init: nn.normal(tableStd) });
     const layers = Array.from({ length: o.layers }, () =>
@@ -64,9 +68,25 @@ export const llamaDecoder = definePlugin({
     }
 
     /** x (B, N, D), the last N of the keys -> states (B, N, D) before the final norm. */
-    function run(x: Tensor, positions: Tensor, keyMask: Tensor, caches?: readonly nn.KeyValueCache[]): Tensor {
+    function run(x: Tensor, positions: Tensor, keyMask: Tensor, cached?: { at: Tensor; caches: readonly nn.KeyValueCache[] }): Tensor {
       const invFreq = fromArray(frequencies, [headDim / 2], widened(x.dtype));
-      return layers.reduce((states, layer, i) => layer.forward(states, { positions, invFreq, keyMask, causal: true, cache: caches?.[i] }), x);
+      // One token sees every real key: without the rule, the keys may have room behind it.
+      const causal = x.shape[1] > 1;
+      return layers.reduce((states, layer, i) => layer.forward(states, {
+        positions, invFreq, keyMask, causal, cache: cached && { at: cached.at, room: cached.caches[i] },
+      }), x);
+    }
+
+    const oneToken = new Compiled("decoder/llama next");
+
+    /** ids, mask (B, A) -> hidden (B, D) of rows `last`, logits (B, V), real keys (B, 1); caches and key mask are written from `at` on. */
+    function advance(state: Generation, { ids, mask, at, last }: Record<string, Tensor>): Record<string, Tensor> {
+      const [batch, count] = ids.shape;
+      writeRows(mask, at, state.keyMask);
+      const keyMask = count === 1 ? state.keyMask : slice(state.keyMask, 1, 0, state.length + count);
+      const states = reshape(run(embed(ids, state.precision), positionsOf(mask, state.real), keyMask, { at, caches: state.caches }), [batch * count, width]);
+      const hidden = norm.forward(gatherRows(states, last));
+      return { logits: linear(widen(hidden), table.weight.value), real: add(state.real, countReal(mask)), hidden };
     }
 
     return {
@@ -81,12 +101,13 @@ export const llamaDecoder = definePlugin({
 
       /** Computes the prefix of each row from `memory`, `memory_mask` and `prompt`. All tokens come with `next`, `<bos>` and the instruction first. */
       begin: ({ memory, memory_mask, prompt }, { precision }) => {
-        const caches: nn.KeyValueCache[] = layers.map(() => ({}));
+        const [batch, length] = memory_mask.shape, capacity = capacityFor(length);
+        const caches: nn.KeyValueCache[] = layers.map(() => ({ capacity }));
         const kept = keepOnly(() => {
-          run(prefixOf({ memory, prompt }), positionsOf(memory_mask), memory_mask, caches);
-          return { keyMask: clone(memory_mask), real: countReal(memory_mask) };
+          run(prefixOf({ memory, prompt }), positionsOf(memory_mask), memory_mask, { at: fromArray([0], [1], "i32"), caches });
+          return { keyMask: concat([memory_mask, zeros([batch, capacity - length], "u8")], 1), real: countReal(memory_mask) };
         });
-        return { caches, precision, ...kept } satisfies Generation;
+        return { caches, length, precision, ...kept } satisfies Generation;
       },
 
       /**
@@ -98,16 +119,18 @@ export const llamaDecoder = definePlugin({
         const batch = state.real.shape[0];
         const shape = [batch, tokensPerRow(ids, batch)];
         const real = Array.from(ids, (id) => id >= 0 && id !== pad_id);
+        makeRoom(state, state.length + shape[1]);
         const { logits, ...kept } = keepOnly(() => {
-          const mask = fromArray(Uint8Array.from(real, Number), shape);
-          const x = embed(fromArray(ids.map((id) => Math.max(0, id)), shape), state.precision);
-          const keyMask = concat([state.keyMask, mask], 1);
-          const states = run(x, positionsOf(mask, state.real), keyMask, state.caches);
-          const hidden = norm.forward(gatherRows(reshape(states, [ids.length, width]), fromArray(lastReal(real, batch), [batch])));
-          return { logits: linear(widen(hidden), table.weight.value), keyMask, real: add(state.real, countReal(mask)), hidden };
+          const given = {
+            ids: fromArray(ids.map((id) => Math.max(0, id)), shape), mask: fromArray(Uint8Array.from(real, Number), shape),
+            at: fromArray([state.length], [1], "i32"), last: fromArray(lastReal(real, batch), [batch]),
+          };
+          const { keyMask, real: before, caches, precision } = state;
+          if (shape[1] > 1 || !compile) return advance(state, given);
+          return oneToken.run({ ...given, keyMask, before, ...cacheTensors(caches) }, () => advance(state, given), precision);
         });
-        for (const tensor of [state.keyMask, state.real, state.hidden]) tensor?.dispose();
-        Object.assign(state, kept);
+        for (const tensor of [state.real, state.hidden]) tensor?.dispose();
+        Object.assign(state, kept, { length: state.length + shape[1] });
         return enteredScope()?.adopt(logits) ?? logits;
       },
 

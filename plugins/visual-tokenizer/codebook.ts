@@ -37,7 +37,7 @@ export interface Quantised {
 
 export interface Codebook extends nn.Module {
   /** Vectors (..., D) of any length -> their codes; while training also counts them. */
-  quantise(vectors: Tensor, context: ForwardContext): Quantised;
+  quantise(vectors: Tensor, context: Pick<ForwardContext, "training" | "seed" | "addUp">): Quantised;
   afterStep(sums: Record<string, Tensor>): void;
 }
 

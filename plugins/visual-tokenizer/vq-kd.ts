@@ -79,8 +79,8 @@ export const vqKd = definePlugin({
         frozen: true,
         parameters: () => parameters,
         // pixels (B, 3, S, S) -> codes (B, P), z_q (B, P, D)
-        forward: ({ pixels }, context) => {
-          const { codes: found, nearest } = codes.quantise(see(pixels, "f32"), { ...context, training: false, addUp: undefined });
+        forward: ({ pixels }, { seed }) => {
+          const { codes: found, nearest } = codes.quantise(see(pixels, "f32"), { training: false, seed });
           return { codes: found, z_q: nearest };
         },
       };

@@ -1,5 +1,5 @@
 import { RuntimeError } from "../errors.ts";
-import { type NamedTensors, type Program, type Tensor, adoptOutputs, isRecording, record } from "../tensor/index.ts";
+import { type NamedTensors, type Program, Scope, type Tensor, adoptOutputs, isRecording, record } from "../tensor/index.ts";
 import { recordingTape } from "./tape.ts";
 
 export interface CompiledOptions {
@@ -19,15 +19,17 @@ export interface CompiledStatistics {
   refused: readonly string[];
 }
 
-type Entry = { program?: Program; verified: boolean; refused: boolean };
+/** `differed`: the first recording did; it may have prepared something, so the next one is compared with the second. */
+type Entry = { program?: Program; state: "recorded" | "differed" | "verified" | "refused" };
 
 /**
  * Work that is recorded when its inputs' shapes come for the first time, recorded again and compared the second time, and
  * replayed natively from the third.
  *
- * CS-1: every call gives the bits that running the work gives. Two recordings that differ refuse the signature: its calls stay eager.
+ * CS-1: every call gives the bits that running the work gives. Only two runs that do the same are replayed. A first run may differ (it may
+ *       prepare something); the second and third must agree, else the signature is refused: its calls stay eager.
  * CS-2: the work depends on its inputs, on tensors from outside (parameters, states; it may change them in place) and on the key
- *       alone; what it makes and does not return, it frees.
+ *       alone; what it makes and does not return does not outlive it.
  * CS-3: outputs are new tensors each time, owned by the entered scope, else by the caller.
  * CS-4: nothing is recorded or replayed inside a tape or another recording: those see every op.
  */
@@ -50,13 +52,14 @@ export class Compiled {
     return { recorded: this.#recorded, replayed: this.#replayed, eager: this.#eager, refused: [...this.#refused] };
   }
 
-  /** `key` stands for everything but tensors that the work depends on. The work gets the inputs under their names. */
-  run(inputs: NamedTensors, work: () => NamedTensors, key = ""): NamedTensors {
+  /** `key` stands for everything but tensors that the work depends on. What the work makes is freed but for what it returns. */
+  run(inputs: NamedTensors, make: () => NamedTensors, key = ""): NamedTensors {
+    const work = (): NamedTensors => this.#keepingOutputs(make);
     if (recordingTape() || isRecording()) return this.#runEagerly(work);
     const signature = signatureOf(inputs, key);
     const entry = this.#entry(signature);
-    if (entry?.refused) return this.#runEagerly(work);
-    if (!entry?.verified) return this.#record(signature, entry?.program, Object.values(inputs), work);
+    if (entry?.state === "refused") return this.#runEagerly(work);
+    if (entry?.state !== "verified") return this.#record(signature, entry, Object.values(inputs), work);
     this.#replayed++;
     return entry.program!.replay(Object.values(inputs));
   }
@@ -72,27 +75,40 @@ export class Compiled {
     this.#entries.clear();
   }
 
+  #keepingOutputs(work: () => NamedTensors): NamedTensors {
+    const scope = new Scope(this.name);
+    try {
+      const outputs = scope.enter(work);
+      for (const tensor of Object.values(outputs)) if (tensor.scope === scope) scope.keep(tensor);
+      return outputs;
+    } finally {
+      scope.close();
+    }
+  }
+
   #runEagerly(work: () => NamedTensors): NamedTensors {
     this.#eager++;
     return adoptOutputs(work());
   }
 
-  #record(signature: string, first: Program | undefined, inputs: readonly Tensor[], work: () => NamedTensors): NamedTensors {
+  #record(signature: string, before: Entry | undefined, inputs: readonly Tensor[], work: () => NamedTensors): NamedTensors {
     this.#recorded++;
     const { outputs, program, refused } = record(inputs, work);
-    const reason = refused ?? (first ? first.difference(program!) : "");
-    if (reason === "") {
-      first?.drop();
-      this.#remember(signature, { program, verified: first !== undefined, refused: false });
-    } else {
+    const difference = program && before ? before.program!.difference(program) : "";
+    before?.program!.drop();
+    if (refused !== undefined || (difference !== "" && before!.state === "differed")) {
       program?.drop();
-      first?.drop();
-      this.#remember(signature, { verified: false, refused: true });
-      const message = `${this.name} is not compiled: ${reason}`;
-      this.#refused.push(message);
-      this.o.onRefused?.(message);
-    }
+      this.#refuse(signature, refused ?? difference);
+    } else if (difference !== "") this.#remember(signature, { program, state: "differed" });
+    else this.#remember(signature, { program, state: before ? "verified" : "recorded" });
     return adoptOutputs(outputs);
+  }
+
+  #refuse(signature: string, reason: string): void {
+    this.#remember(signature, { state: "refused" });
+    const message = `${this.name} is not compiled: ${reason}`;
+    this.#refused.push(message);
+    this.o.onRefused?.(message);
   }
 
   /** What is known about a signature. A program ends with the tensors from outside that it uses: then it is recorded afresh. */

@@ -18,7 +18,8 @@ export const dropPathRates = (rate: number, count: number): number[] =>
   Array.from({ length: count }, (_, i) => (count === 1 ? 0 : (rate * i) / (count - 1)));
 
 /** Drops whole samples of the branches of the block called `name`, while training. The name is the place in the model: no two blocks share one. */
-export function dropBranches(name: string, rate: number, { training, seed, step, sampleIds }: Randomness): DropBranch | undefined {
-  if (!training || rate === 0) return undefined;
+export function dropBranches(name: string, rate: number, keys: Randomness): DropBranch | undefined {
+  if (!keys.training || rate === 0) return undefined;
+  const { seed, step, sampleIds } = keys; // asked for only now: a step that draws from them cannot be compiled
   return (branch, part) => dropPath(branch, { p: rate, sampleIds, seed, step, site: fnv1a32(`${name}.${part}`) });
 }

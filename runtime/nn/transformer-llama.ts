@@ -1,5 +1,5 @@
 import * as ops from "../ops/index.ts";
-import type { Tensor } from "../tensor/index.ts";
+import { type Tensor, writeRows, zeros } from "../tensor/index.ts";
 import { linear, normal, rmsNorm, swigluFeedForward } from "./layers.ts";
 import { type Module, collect } from "./parameter.ts";
 
@@ -13,8 +13,13 @@ export interface LlamaLayerOptions {
   eps?: number;
 }
 
-/** Keys (after rotation) and values of the positions so far, (B, N, KV*K). Inference only. The cache owns its tensors. */
+/**
+ * Keys (after rotation) and values, (B, C, KV*K): room for C positions, zeros where nothing was written. Inference only. Its tensors are
+ * made by the first call, belong to the cache and keep their shape from token to token, so that a decoding step can be compiled.
+ */
 export interface KeyValueCache {
+  /** C */
+  readonly capacity: number;
   k?: Tensor;
   v?: Tensor;
 }
@@ -24,15 +29,15 @@ export interface LlamaLayerInput {
   positions: Tensor;
   /** (K/2) on the device. */
   invFreq: Tensor;
-  /** u8 (B, Nk) over all keys, those in the cache first. */
+  /** u8 (B, Nk) over all keys. With a cache, attention looks at its first Nk positions. */
   keyMask?: Tensor;
   causal: boolean;
   /** Sliding window, with `causal`: Mistral's. */
   window?: number;
   /** S2-Attn, training only: N is a multiple of the group size. */
   groups?: ops.AttentionGroups;
-  /** Extended by this call; x holds only the tokens that are not in it yet. */
-  cache?: KeyValueCache;
+  /** Written by this call from position `at`, i32 (1), on; x holds only those tokens. Needs keyMask. */
+  cache?: { at: Tensor; room: KeyValueCache };
 }
 
 export interface LlamaLayer extends Module {
@@ -60,8 +65,8 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
       let k = ops.rope(k_proj.forward(h), positions, invFreq, { heads: kvHeads });
       let v = v_proj.forward(h);
       if (cache) {
-        k = cache.k = extend(cache.k, k);
-        v = cache.v = extend(cache.v, v);
+        k = written(cache.room, "k", k, cache.at, keyMask!.shape[1]);
+        v = written(cache.room, "v", v, cache.at, keyMask!.shape[1]);
       }
       x = ops.add(x, o_proj.forward(ops.attention({ q, k, v, keyMask, heads, kvHeads, causal, window, groups })));
       return ops.add(x, feedForward.forward(post_attention_layernorm.forward(x)));
@@ -69,12 +74,26 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
   };
 }
 
-/** The cache with more positions: it leaves the scope, the former tensor is freed. */
-function extend(cached: Tensor | undefined, more: Tensor): Tensor {
-  const whole = cached === undefined ? more : ops.concat([cached, more], 1);
-  whole.scope?.keep(whole);
-  cached?.dispose();
-  return whole;
+/** Puts more positions into the cache; its first `count` positions. */
+function written(room: KeyValueCache, which: "k" | "v", more: Tensor, at: Tensor, count: number): Tensor {
+  const whole = room[which] ??= owned(zeros([more.shape[0], room.capacity, more.shape[2]], more.dtype));
+  writeRows(more, at, whole);
+  return count === room.capacity ? whole : ops.slice(whole, 1, 0, count);
+}
+
+/** A cache of the same positions with room for more; it takes the place of the old one, whose tensors are freed. */
+export function growCache(cache: KeyValueCache, capacity: number): KeyValueCache {
+  const grown = (room: Tensor | undefined): Tensor | undefined =>
+    room && owned(ops.concat([room, zeros([room.shape[0], capacity - cache.capacity, room.shape[2]], room.dtype)], 1));
+  const larger = { capacity, k: grown(cache.k), v: grown(cache.v) };
+  releaseCache(cache);
+  return larger;
+}
+
+/** Out of the scope that happens to be entered. */
+function owned(tensor: Tensor): Tensor {
+  tensor.scope?.keep(tensor);
+  return tensor;
 }
 
 export function releaseCache(cache: KeyValueCache): void {

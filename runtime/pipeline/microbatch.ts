@@ -45,7 +45,7 @@ export class MicrobatchPass {
       const inputs = Object.fromEntries(edges.map((edge) => [edge.to[1], this.value(...edge.from)]));
       const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
       const addUp = this.context.training ? (name: string, tensor: Tensor) => void this.#sums.set(outputKey(node.name, name), tensor) : undefined;
-      const pass = forwardPass(node.component as TensorComponent, inputs, wants, { ...this.context, addUp });
+      const pass = forwardPass(node.component as TensorComponent, inputs, wants, withAddUp(this.context, addUp));
       this.#passes.set(node.name, pass);
       outputs = pass.outputs;
     }
@@ -113,4 +113,9 @@ export class MicrobatchPass {
   close(): void {
     this.scope.close();
   }
+}
+
+/** The context with `addUp`; what it computes when asked (`trainer/compiled-step.ts` watches that) is not asked here. */
+function withAddUp(context: ForwardContext, addUp: ForwardContext["addUp"]): ForwardContext {
+  return Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(context), addUp: { value: addUp, enumerable: true } }) as ForwardContext;
 }

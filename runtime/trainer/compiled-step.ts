@@ -2,30 +2,31 @@ import { type Compiled, GradientTree } from "../autograd/index.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
 import { upload } from "../pipeline/feed.ts";
 import { MicrobatchPass, outputKey } from "../pipeline/microbatch.ts";
-import { applyGradients, combineScalars, sumsOfSquares } from "../pipeline/update.ts";
+import { applyGradients, applySums, combineScalars, sumsOfSquares } from "../pipeline/update.ts";
 import type { ForwardContext } from "../plugin/index.ts";
 import { type NamedTensors, Scope, type Tensor, refuseRecording } from "../tensor/index.ts";
 import type { StepInput, StepResult } from "./step.ts";
 
 /**
  * `trainStep` with forward and backward passes of all microbatches as one compiled piece of work: recorded while shapes and counts are
- * unseen, replayed as one native command when they come again, to the same bits. Norm, clipping and update follow as in `trainStep`;
+ * unseen, replayed as one native command when they come again, to the same bits. Norm, clipping, update and what follows a step come as in `trainStep`;
  * they are a few kernel calls whose scalars change from step to step.
  *
  * The inputs are the batch's tensors. Counts, seed and precision are part of the signature.
  */
 export async function compiledStep(compiled: Compiled, input: StepInput): Promise<StepResult> {
-  const { parameters, optimizer, batch, learningRate, clip, seed, precision } = input;
+  const { graph, parameters, optimizer, batch, learningRate, clip, seed, precision } = input;
   const scope = new Scope(`step ${batch.step}`);
   try {
-    const { losses, squares, gradients } = parts(scope.enter(() => {
+    const { losses, squares, gradients, sums } = parts(scope.enter(() => {
       const data = uploadBatch(input);
       return compiled.run(data, () => passes(input, data), `${seed} ${precision} ${JSON.stringify(batch.counts)}`);
     }));
-    const [sums, ...scalars] = await Promise.all([squares.read(), ...losses.map(readAll)]);
-    const norm = globalNorm([...gradients.keys()].map((name, i) => [name, Number(sums[i])] as const));
+    const [squared, ...scalars] = await Promise.all([squares.read(), ...losses.map(readAll)]);
+    const norm = globalNorm([...gradients.keys()].map((name, i) => [name, Number(squared[i])] as const));
     const gradScale = clip > 0 ? clipScale(norm, clip) : 1;
     applyGradients(parameters, gradients, optimizer, { step: batch.step, learningRate, gradScale });
+    applySums(graph.nodes, sums);
     return { ...combineScalars(scalars), norm };
   } finally {
     scope.close();
@@ -39,10 +40,10 @@ function uploadBatch({ graph, batch }: StepInput): NamedTensors {
     Object.entries(upload(microbatch)).map(([port, tensor]) => [`${index} ${outputKey(loader.name, port)}`, tensor] as const))));
 }
 
-/** The first half of `trainStep`, its results by name: "loss 0 mlm", ..., "squares", "gradient text.embed.weight", ... */
+/** The first half of `trainStep`, its results by name: "loss 0 mlm", ..., "squares", "gradient text.embed.weight", ..., "sum tokenizer.codes", ... */
 function passes({ graph, batch, seed, precision }: StepInput, data: NamedTensors): NamedTensors {
   const nodes = graph.nodes.filter((node) => node.kind !== "data-loader");
-  const tree = new GradientTree(batch.microbatches.length);
+  const tree = new GradientTree(batch.microbatches.length), sums = new GradientTree(batch.microbatches.length);
   const results: NamedTensors = {};
   try {
     for (const [index, { sampleIds }] of batch.microbatches.entries()) {
@@ -51,6 +52,7 @@ function passes({ graph, batch, seed, precision }: StepInput, data: NamedTensors
       try {
         pass.forward(ofMicrobatch(index, data));
         tree.push(index, pass.backward({}).parameters);
+        sums.push(index, pass.sums());
         for (const [name, tensor] of pass.scalars()) results[`loss ${index} ${name}`] = tensor.scope === pass.scope ? pass.scope.keep(tensor) : tensor;
       } finally {
         pass.close();
@@ -59,12 +61,14 @@ function passes({ graph, batch, seed, precision }: StepInput, data: NamedTensors
     const gradients = tree.result();
     results.squares = sumsOfSquares(gradients);
     for (const [name, gradient] of gradients) results[`gradient ${name}`] = gradient;
+    for (const [name, sum] of sums.result()) results[`sum ${name}`] = sum;
     return results;
   } catch (thrown) {
     for (const tensor of Object.values(results)) tensor.dispose();
     throw thrown;
   } finally {
     tree.dispose();
+    sums.dispose();
   }
 }
 
@@ -82,14 +86,15 @@ function watched(context: ForwardContext): ForwardContext {
   return { ...context, get step() { return ask("step"); }, get sampleIds() { return ask("sampleIds"); } };
 }
 
-function parts(results: NamedTensors): { losses: (readonly [name: string, tensor: Tensor])[][]; squares: Tensor; gradients: Map<string, Tensor> } {
-  const losses: (readonly [string, Tensor])[][] = [], gradients = new Map<string, Tensor>();
+function parts(results: NamedTensors) {
+  const losses: (readonly [name: string, tensor: Tensor])[][] = [], gradients = new Map<string, Tensor>(), sums = new Map<string, Tensor>();
   for (const [name, tensor] of Object.entries(results)) {
     const [kind, ...rest] = name.split(" ");
-    if (kind === "gradient") gradients.set(rest.join(" "), tensor);
+    if (kind === "gradient") gradients.set(rest[0], tensor);
+    else if (kind === "sum") sums.set(rest[0], tensor);
     else if (kind === "loss") (losses[Number(rest[0])] ??= []).push([rest[1], tensor]);
   }
-  return { losses, squares: results.squares, gradients };
+  return { losses, squares: results.squares, gradients, sums };
 }
 
 const readAll = (scalars: readonly (readonly [name: string, tensor: Tensor])[]): Promise<(readonly [string, number])[]> =>

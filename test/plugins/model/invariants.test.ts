@@ -200,6 +200,30 @@ describe("decoder/llama", () => {
     });
   }
 
+  it("DE-4 generates the same bits compiled and eagerly, past the room of its caches, and again for another page", async () => {
+    const before = memory().tensors, decoders = [true, false].map((compile) => {
+      const decoder = build<GenerativeDecoder>(llamaDecoder, { ...options, compile });
+      fillParameters(decoder, "f32");
+      return decoder;
+    });
+    for (const page of ["first", "second"]) {
+      const [compiled, eager] = await Promise.all(decoders.map(async (decoder) => {
+        const state = await withTensors(() => ({ memory: input(page, [1, 3, 12], "f32"), memory_mask: ones(1, 3) }), (inputs) => decoder.begin(inputs, context()));
+        const logits: number[][] = [];
+        for (let token = 0; token < 70; token++) {
+          const next = decoder.next(state, token === 0 ? Int32Array.of(1, 5) : Int32Array.of(1 + ((7 * token) % 22)));
+          logits.push(Array.from(await next.read() as ArrayLike<number>));
+          next.dispose();
+        }
+        decoder.end(state);
+        return logits;
+      }));
+      assert.deepEqual(compiled, eager, page);
+    }
+    for (const decoder of decoders) for (const parameter of Object.values(decoder.parameters())) parameter.release();
+    assert.equal(memory().tensors, before);
+  });
+
   it("refuses ids that do not fill its rows, and a hidden state before the first token", async () => {
     const decoder = tinyDecoder("f32");
     const state = await withTensors(() => ({ memory: input("memory", [2, 3, 12], "f32"), memory_mask: ones(2, 3) }), (inputs) => decoder.begin(inputs, context()));

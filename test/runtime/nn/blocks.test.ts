@@ -122,11 +122,12 @@ describe("nn blocks", () => {
       const part = (start: number, length: number, cache?: nn.KeyValueCache) => scope.enter(() => layer.forward(ops.slice(x, 1, start, length), {
         positions: ids([0, 1].flatMap(() => Array.from({ length }, (_, i) => start + i)), [2, length]),
         invFreq: fromArray(new Float64Array([1]), [1]), keyMask: flags([0, 1].flatMap((b) => Array.from({ length: start + length }, (_, i) => (b === 1 && i === 1 ? 0 : 1))), [2, start + length]),
-        causal: true, cache,
+        causal: true, cache: cache && { at: ids([start], [1]), room: cache },
       }));
-      const whole = part(0, 5), cache: nn.KeyValueCache = {};
-      const pieces = [part(0, 3, cache), part(3, 1, cache), part(4, 1, cache)];
-      assert.deepEqual(cache.k!.shape, [2, 5, 4]);
+      const whole = part(0, 5), small: nn.KeyValueCache = { capacity: 4 };
+      const pieces = [part(0, 3, small), part(3, 1, small)], cache = scope.enter(() => nn.growCache(small, 7));
+      pieces.push(part(4, 1, cache));
+      assert.deepEqual([cache.k!.shape, small.k], [[2, 7, 4], undefined]);
       const together = scope.enter(() => ops.concat(pieces, 1));
       assertClose(await together.read(), await whole.read() as Float64Array, 1e-14);
       nn.releaseCache(cache);
