@@ -84,7 +84,8 @@ export interface Native {
     /** Which version of the hot loops runs. */
     clones: "avx512f" | "avx2" | "default";
     threads: number;
-    gemm: { library: string; version?: string; tried: string[] };
+    /** `f32` and `bf16` say, for people, how products of each are computed. */
+    gemm: { library: string; version?: string; f32: string; bf16: string; tried: string[] };
     cuda: { compiled: boolean; devices: number; note: string };
     openmp: boolean;
   };

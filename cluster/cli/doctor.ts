@@ -46,7 +46,7 @@ function addon(): Finding[] {
       found: `${isa.join(" ") || "none beyond the baseline"}; loops run as ${clones}${isaLimit === "none" ? "" : `, held to OCTAVO_ISA=${isaLimit}`}`,
       ...(isaLimit === "none" ? {} : { fix: "Leave OCTAVO_ISA out for full speed." }) },
     { name: "OpenMP", state: openmp ? "ok" : "limited", found: openmp ? "compiled in" : "absent: kernels run on one thread", ...(openmp ? {} : { fix: "Install a g++ with libgomp, then npm run setup." }) },
-    { name: "oneDNN", state: oneDnn ? "ok" : "limited", found: `matmul by ${gemm.library}${gemm.version ? ` ${gemm.version}` : ""}; tried ${gemm.tried.join(", ") || "nothing"}`, details: { ...gemm },
+    { name: "oneDNN", state: oneDnn ? "ok" : "limited", found: `products by ${gemm.library}${gemm.version ? ` ${gemm.version}` : ""}: f32 ${gemm.f32}; bf16 ${gemm.bf16}; tried ${gemm.tried.join(", ") || "nothing"}`, details: { ...gemm },
       ...(oneDnn ? {} : { fix: "sudo apt-get install -y libdnnl2" }) },
     { name: "CUDA", state: cuda.compiled && cuda.devices > 0 ? "ok" : "limited", found: `${cuda.compiled ? "compiled in" : "not compiled in"}, ${cuda.devices} device${cuda.devices === 1 ? "" : "s"}; ${cuda.note}`, details: { ...cuda },
       ...(cuda.compiled ? {} : { fix: "Only for NVIDIA GPUs: install the CUDA toolkit (nvcc on the path), then npm run setup." }) },

@@ -2,11 +2,10 @@
 // in order, and an MR x NR tile of C stays in registers over the depth of a block. Compiled with -ffp-contract=fast: the
 // three register tiles below each pick their own fused multiply-adds, and a machine always takes the same one.
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "gemm.h"
+#include "scratch.h"
 
 namespace {
 constexpr int64_t kDepth = 256;  // KC: one packed panel of B (256 x 32 floats, 32 KiB) lives in the first-level cache
@@ -64,25 +63,6 @@ void pack(const float* x, int64_t step, int64_t stride, int64_t count, int64_t d
   }
 }
 
-struct FreeBuffer {
-  void operator()(float* p) const { std::free(p); }
-};
-
-/// Two buffers per thread, kept: a product never allocates after the first.
-struct Buffers {
-  std::unique_ptr<float, FreeBuffer> a, b;
-  size_t a_size = 0, b_size = 0;
-
-  static float* grown(std::unique_ptr<float, FreeBuffer>& buffer, size_t& have, size_t want) {
-    if (want > have) {
-      buffer.reset(static_cast<float*>(std::aligned_alloc(64, (want * sizeof(float) + 63) / 64 * 64)));
-      if (!buffer) throw std::bad_alloc();
-      have = want;
-    }
-    return buffer.get();
-  }
-};
-
 void scale_c(int64_t m, int64_t n, float beta, float* c, int64_t ldc) {
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = beta == 0.0f ? 0.0f : beta * c[i * ldc + j];
@@ -93,11 +73,11 @@ void sgemm_portable(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alp
                     const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
   if (k == 0 || alpha == 0.0f) return scale_c(m, n, beta, c, ldc);
   static const Shape shape = choose_shape();
-  thread_local Buffers buffers;
+  thread_local Scratch<float> panels_a, panels_b;
   const auto padded = [](int64_t count, int64_t width) { return (count + width - 1) / width * width; };
   const int64_t depth_max = std::min(k, kDepth);
-  float* packed_b = Buffers::grown(buffers.b, buffers.b_size, padded(std::min(n, kCols), shape.nr) * depth_max);
-  float* packed_a = Buffers::grown(buffers.a, buffers.a_size, padded(std::min(m, kRows), shape.mr) * depth_max);
+  float* packed_b = panels_b.grown(padded(std::min(n, kCols), shape.nr) * depth_max);
+  float* packed_a = panels_a.grown(padded(std::min(m, kRows), shape.mr) * depth_max);
   alignas(64) float acc[14 * 32];
 
   for (int64_t j0 = 0; j0 < n; j0 += kCols) {

@@ -1,15 +1,16 @@
-// A matrix product shared out over threads: C (m, n) = op(A) (m, k) * op(B) (k, n), row-major.
-// GT-1: the cut depends on m, n and k alone; every tile is one `sgemm` on one thread. A long k over a small C is cut too:
-//       its chunks write partial sums of their own, which are added in index order. Same bits for any number of threads.
+// A matrix product shared out over threads: C (m, n) = op(A) (m, k) * op(B) (k, n) [+ bias (n)], row-major and dense.
+// GT-1: the cut depends on ta, m, n and k alone; every tile is computed on one thread. A long k over a small C is cut too: its
+//       chunks write f32 sums of their own, which are added in index order. Same bits for any number of threads.
+// GT-2: tiles are whole rows of C wherever that gives enough of them, so that a library sees dense matrices: oneDNN's fastest
+//       kernels take nothing else. For the same reason the columns that a tile needs of a transposed A are copied side by side.
 #pragma once
 #include <cstdint>
-#include <functional>
 
 struct GemmCut {
   int64_t rows, cols, depth;  // of one tile
 };
-GemmCut gemm_cut(int64_t m, int64_t n, int64_t k);
+GemmCut gemm_cut(bool ta, int64_t m, int64_t n, int64_t k);
 
-/// `finish(i0, rows, j0, cols)`, if given, runs on the thread of each finished tile of C, while it is warm in the cache.
-void gemm_tiled(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb,
-                float* c, int64_t ldc, int threads, const std::function<void(int64_t, int64_t, int64_t, int64_t)>& finish = {});
+/// lda is m or k and ldb n or k, as ta and tb say. The types are those of `gemm`; bias is f32, or null.
+template <class In, class Out>
+void gemm_tiled(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const In* a, const In* b, Out* c, const float* bias, int threads);

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { findings, type Finding } from "./matmul-cases.ts";
+import { bf16Findings, findings, type Finding } from "./matmul-cases.ts";
+import { native } from "../../runtime/native.ts";
 import { child } from "./child.ts";
 import { run } from "./device.ts";
 
@@ -20,13 +21,24 @@ function check(found: Finding[]) {
 describe("matrix products", () => {
   it("agree with f64 and have the same bits on 1, 2, 3, 4 and 8 threads", async () => check(await findings()));
 
+  // f32 sums as above; a bf16 result may be off by its rounding besides, which `error` leaves out
+  it("do so with bf16 operands, which may have f32 weights, biases and results beside them (GM-4, LI-1)", async () => check(await bf16Findings()));
+
   it("do so with the portable gemm too, which OCTAVO_GEMM=portable chooses", async () => {
     const program = fileURLToPath(new URL("./matmul-cases.ts", import.meta.url));
     const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", "--conditions", "source", program],
       { env: { ...process.env, OCTAVO_GEMM: "portable" }, maxBuffer: 2 ** 24 });
-    const { library, found } = JSON.parse(stdout) as { library: string; found: Finding[] };
+    const { library, f32, bf16 } = JSON.parse(stdout) as { library: string; f32: Finding[]; bf16: Finding[] };
     assert.equal(library, "portable");
-    check(found);
+    check(f32);
+    check(bf16);
+  });
+
+  it("say in info() how f32 and bf16 are computed", () => {
+    const { gemm, isa } = native().info();
+    if (gemm.library === "portable") return assert.deepEqual([gemm.f32, gemm.bf16], ["portable blocked sgemm", "widened to f32"]);
+    assert.match(gemm.f32, /dnnl_sgemm/);
+    assert.match(gemm.bf16, isa.includes("avx512_bf16") ? /^primitives brg|^widened to f32: oneDNN/ : /^widened to f32: the processor has no avx512_bf16$/);
   });
 
   it("multiply (2, 3) by (3, 2) as by hand", async () => {
