@@ -139,28 +139,37 @@ function grown(rows: ArrayLike<number>, width: number, count: number): Float32Ar
 }
 
 /** What the user says, else config.json, else the shapes, else the component's defaults. */
-function decideOptions({ source, plugin, config, options: given = {} }: ImportRequest, family: Family, map: NameMap, use: string): { options: unknown; unsupported: Setting[] } {
+function decideOptions(request: ImportRequest, family: Family, map: NameMap, use: string): { options: unknown; unsupported: Setting[] } {
+  const { source, plugin, options: given = {} } = request;
+  const settings = settingsOf(request, family, map, use);
+  const known = keysOf(plugin.options);
+  const untold = family.mustBeTold.filter((option) => known.includes(option) && !settings.some((setting) => setting.option === option) && !(option in given));
+  if (untold.length > 0) {
+    throw new RuntimeError("ERR_CHECKPOINT", `${source.path}: ${untold.join(" and ")} ${untold.length > 1 ? "are" : "is"} not told by any shape, and a wrong number would load without an error. Put a config.json beside it, or say --set ${untold[0]}=...`, { path: source.path, untold });
+  }
+  const options: Record<string, unknown> = {}, parts: Record<string, object> = {}, unsupported: Setting[] = [];
+  for (const setting of settings) {
+    const [outer, inner] = setting.option.split(".");
+    if (inner !== undefined) {
+      if (known.includes(outer) && typeof given[outer] === "object" && given[outer] !== null) parts[outer] = { ...parts[outer], [inner]: setting.value };
+    } else if (known.includes(outer)) options[outer] = setting.value;
+    else if (JSON.stringify(setting.value) !== JSON.stringify(setting.neutral)) unsupported.push(setting);
+  }
+  for (const outer of Object.keys(parts)) parts[outer] = { ...parts[outer], ...(given[outer] as object) };
+  const checked = checkOptions(plugin, { ...options, ...given, ...parts }, [], () => ({ file: source.path, line: 0, column: 0 }));
+  if (checked.value === undefined) throw new RecipeError(source.path, checked.problems);
+  return { options: checked.value, unsupported };
+}
+
+/** One setting per option: config.json's where it has one, else that of the shapes. */
+function settingsOf({ source, config }: ImportRequest, family: Family, map: NameMap, use: string): Setting[] {
   const shapes = (ours: string): readonly number[] | undefined => {
     const found = map.ours.get(ours); // substitutes tell nothing
     return found && !found.incomplete ? entryOf(source, found, ours).shape : undefined;
   };
-  const settings = new Map<string, Setting>();
-  for (const setting of family.fromShapes(shapes, map.layers)) settings.set(setting.option, setting);
-  if (map.layers > 0 && !settings.has("layers")) settings.set("layers", { option: "layers", value: map.layers, from: "the shapes" });
-  for (const setting of config ? family.fromConfig(config, use) : []) settings.set(setting.option, setting);
-  const known = keysOf(plugin.options);
-  const untold = family.mustBeTold.filter((option) => known.includes(option) && !settings.has(option) && !(option in given));
-  if (untold.length > 0) {
-    throw new RuntimeError("ERR_CHECKPOINT", `${source.path}: ${untold.join(" and ")} ${untold.length > 1 ? "are" : "is"} not told by any shape, and a wrong number would load without an error. Put a config.json beside it, or say --set ${untold[0]}=...`, { path: source.path, untold });
-  }
-  const options: Record<string, unknown> = {}, unsupported: Setting[] = [];
-  for (const setting of settings.values()) {
-    if (known.includes(setting.option)) options[setting.option] = setting.value;
-    else if (JSON.stringify(setting.value) !== JSON.stringify(setting.neutral)) unsupported.push(setting);
-  }
-  const checked = checkOptions(plugin, { ...options, ...given }, [], () => ({ file: source.path, line: 0, column: 0 }));
-  if (checked.value === undefined) throw new RecipeError(source.path, checked.problems);
-  return { options: checked.value, unsupported };
+  const layers: Setting[] = map.layers > 0 ? [{ option: "layers", value: map.layers, from: "the shapes" }] : [];
+  const all = [...layers, ...family.fromShapes(shapes, map.layers), ...(config ? family.fromConfig(config, use) : [])];
+  return [...new Map(all.map((setting) => [setting.option, setting])).values()];
 }
 
 /** Components of these kinds build nothing and read no file. */

@@ -44,17 +44,21 @@ export const clip: Family = {
   ignored: [/position_ids$/, /^(input_resolution|context_length|vocab_size)$/],
   mustBeTold: [],
   fromConfig(config, _use) {
-    const vision = (config.vision_config ?? {}) as Config, act = vision.hidden_act ?? "quick_gelu";
+    const vision = (config.vision_config ?? {}) as Config, text = (config.text_config ?? {}) as Config, act = vision.hidden_act ?? "quick_gelu";
     return [
       ...told(vision, { image: "image_size", patch: "patch_size", width: "hidden_size", layers: "num_hidden_layers", heads: "num_attention_heads" }, "vision_config."),
       ...told(config, { targets: "projection_dim" }, ""),
+      ...told(text, { "text.vocabulary": "vocab_size", "text.context": "max_position_embeddings", "text.width": "hidden_size", "text.layers": "num_hidden_layers", "text.heads": "num_attention_heads" }, "text_config."),
       { option: "activation", value: act, neutral: "quick_gelu", from: "config.json vision_config.hidden_act" },
     ];
   },
   fromShapes(shape, _layers) {
-    const width = shape("visual.class_embedding")?.[0], patch = shape("visual.conv1.weight")?.[2], places = shape("visual.positional_embedding")?.[0];
+    const words = shape("token_embedding.weight"), width = shape("visual.class_embedding")?.[0], patch = shape("visual.conv1.weight")?.[2], places = shape("visual.positional_embedding")?.[0];
     // released towers have heads of 64
-    return fromTable({ width, patch, heads: width && width / 64, image: places && patch && Math.sqrt(places - 1) * patch, targets: shape("visual.proj")?.[1], layers: depth(shape) });
+    return fromTable({
+      width, patch, heads: width && width / 64, image: places && patch && Math.sqrt(places - 1) * patch, targets: shape("visual.proj")?.[1], layers: depth(shape, "visual."),
+      "text.vocabulary": words?.[0], "text.width": words?.[1], "text.heads": words && words[1] / 64, "text.context": shape("positional_embedding")?.[0], "text.layers": words && depth(shape, ""),
+    });
   },
   toConfig(o) {
     const text = o.text as Config | undefined;
@@ -74,9 +78,9 @@ function told(config: Config, keys: Record<string, string>, within: string): Set
   return Object.entries(keys).flatMap(([option, key]) => (number(config, key) === undefined ? [] : [{ option, value: config[key], from: `config.json ${within}${key}` }]));
 }
 
-/** Layers of the vision tower alone: both towers have blocks. */
-function depth(shape: (ours: string) => readonly number[] | undefined): number {
+/** Layers of one tower: both have blocks. */
+function depth(shape: (ours: string) => readonly number[] | undefined, tower: string): number {
   let layers = 0;
-  while (shape(`visual.transformer.resblocks.${layers}.ln_1.weight`)) layers++;
+  while (shape(`${tower}transformer.resblocks.${layers}.ln_1.weight`)) layers++;
   return layers;
 }

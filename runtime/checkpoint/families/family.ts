@@ -41,6 +41,7 @@ export interface Dialect {
 
 /** What config.json, or the shapes, say about one option of ours. */
 export interface Setting {
+  /** `outer.inner` speaks of a part that the component has only when the user asks for it (a text tower). */
   option: string;
   value: unknown;
   /** The value that a component without this option computes with: then it need not have it. */

@@ -31,6 +31,7 @@ export const vqKd: Family = {
     };
     return fromTable({
       width, patch, image: places && patch && Math.sqrt(places - 1) * patch, layers: layersOf("encoder"),
+      decoder_layers: layersOf("decoder"), targets: shape("decode_task_layer.2.weight")?.[0],
       codes: shape("quantize.embedding.weight")?.[0], dim: shape("quantize.embedding.weight")?.[1],
     });
   },
