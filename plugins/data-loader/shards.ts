@@ -184,6 +184,10 @@ class ShardLoader implements DataLoader {
     return readPage(path, o);
   }
 
+  modelFiles(): readonly string[] {
+    return this.tokenizer.file === undefined ? [] : [this.tokenizer.file];
+  }
+
   /** What was left out of the shards, and where it stood. */
   faults(): readonly Fault[] {
     return this.#faults;

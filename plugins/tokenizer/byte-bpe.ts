@@ -43,7 +43,7 @@ export function readByteBpe(path: string): Tokenizer {
   const known = new Map<string, number[]>();
   const encode = (text: string) => plain.encode(text, { add_special_tokens: false }).ids;
   return {
-    vocabulary, locationBins, locationBase, special: specialIds, encode,
+    vocabulary, file: path, locationBins, locationBase, special: specialIds, encode,
     decode(ids) {
       const text = [...ids].filter((id) => id >= firstText && id < vocabulary);
       return text.length === 0 ? "" : plain.decode(text, { skip_special_tokens: false, clean_up_tokenization_spaces: false });

@@ -24,6 +24,8 @@ export interface Manifest {
   ledger: { step: number; samplesSeen: number };
   topology: { stages: Record<string, readonly string[]> };
   tensors: readonly ShardEntry[];
+  /** Files that belong to the model: by the absolute path the recipe gives them, the name of their copy in this folder. */
+  files?: Readonly<Record<string, string>>;
   /** Of weights that no run of ours made: where they came from. */
   imported?: { from: string; family: string; dialect: string; adapters?: readonly string[] };
   losses?: { first?: Record<string, number>; last?: Record<string, number> };

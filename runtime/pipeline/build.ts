@@ -27,9 +27,9 @@ export class Builder {
   readonly locate: Locate;
   readonly host: PluginHost;
 
-  constructor(readonly recipe: Recipe, readonly registry: Registry) {
+  constructor(readonly recipe: Recipe, readonly registry: Registry, copies?: ReadonlyMap<string, string>) {
     this.locate = locateIn(recipe);
-    this.host = createHost(registry, { folder: recipe.folder, seed: recipe.seed });
+    this.host = createHost(registry, { folder: recipe.folder, seed: recipe.seed, copies });
   }
 
   async component(name: string): Promise<GraphNode | undefined> {

@@ -9,6 +9,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { RuntimeError, nearest } from "../errors.ts";
 import type { PluginHost } from "../plugin/define.ts";
+import type { DataLoader } from "../plugin/kinds.ts";
 import type { RecipeProblem } from "../plugin/problem.ts";
 import { RecipeError } from "../plugin/problem.ts";
 import type { Registry } from "../plugin/registry.ts";
@@ -54,9 +55,12 @@ export async function checkFile(path: string, registry: Registry, overrides: rea
   return checkRecipe(recipe, registry, problems);
 }
 
-/** `found`: mistakes of form that are already known; they are thrown together with those found here. */
-export async function checkRecipe(recipe: Recipe, registry: Registry, found: readonly RecipeProblem[] = []): Promise<CheckResult> {
-  const check = new Check(recipe, registry);
+/**
+ * `found`: mistakes of form that are already known; they are thrown together with those found here. `copies`: files of the recipe that a
+ * checkpoint has of its own, by the absolute path the recipe gives them.
+ */
+export async function checkRecipe(recipe: Recipe, registry: Registry, found: readonly RecipeProblem[] = [], copies?: ReadonlyMap<string, string>): Promise<CheckResult> {
+  const check = new Check(recipe, registry, copies);
   check.problems.push(...found);
   const names = Object.keys(recipe.components);
   const nodes: GraphNode[] = [];
@@ -121,9 +125,25 @@ class Check extends Builder {
       }
       if (loaders.length === 1) this.#counts(node, loaders[0]);
     }
+    if (loaders.length === 1) this.#vocabularies(nodes, loaders[0]);
     this.#scheduleName();
     if (from !== undefined && !existsSync(resolve(this.recipe.folder, from))) {
       this.say(["train", "from"], { expected: "the folder of a checkpoint", found: `nothing at ${resolve(this.recipe.folder, from)}`, fix: "Check the path; relative paths start at the recipe." });
+    }
+  }
+
+  /** A table needs a row for every id that the loader may send it. More rows do no harm. */
+  #vocabularies(nodes: readonly GraphNode[], loader: GraphNode): void {
+    const { tokenizer } = loader.component as Partial<DataLoader>;
+    if (!tokenizer) return; // a loader whose pages have no words
+    for (const node of nodes) {
+      const { vocabulary } = node.options as { vocabulary?: unknown };
+      const words = Object.values(node.inputs).some((from) => from.startsWith(`${loader.name}.`) && from.endsWith("_ids"));
+      if (!words || typeof vocabulary !== "number" || vocabulary >= tokenizer.vocabulary) continue;
+      this.say(["components", node.name, "options", "vocabulary"], {
+        expected: `at least ${tokenizer.vocabulary}, the words of ${loader.name}'s tokenizer${tokenizer.file ? ` ${tokenizer.file}` : ""}`, found: String(vocabulary),
+        fix: `Set vocabulary to ${tokenizer.vocabulary}, or give ${loader.name} the tokenizer that these weights were made with.`,
+      });
     }
   }
 

@@ -140,6 +140,8 @@ export interface DataLoader {
   /** Held-out pages, masked with the fixed seed, for held-out losses. */
   evaluationBatches(o: { seed: number; batch: number; limit?: number }): Promise<HostBatch[]>;
   readonly tokenizer: Tokenizer;
+  /** Files that belong to the model rather than to the data (a tokenizer), as absolute paths: checkpoints carry copies. */
+  modelFiles?(): readonly string[];
   /** A page to ask about, from a file: an image with its words beside it, or a PDF. The record carries its image. */
   page?(path: string, o?: { words?: string }): Promise<PageRecord & { image: Uint8Array }>;
   /** What was left out of the data, and where it stood. */
@@ -155,6 +157,8 @@ export type SpecialToken = (typeof specialTokens)[number];
 
 export interface Tokenizer {
   readonly vocabulary: number;
+  /** Where it was read from, if from a file. */
+  readonly file?: string;
   readonly special: Record<SpecialToken, number>;
   readonly locationBins: number;
   /** Id of the first location token. */

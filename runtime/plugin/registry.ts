@@ -64,12 +64,12 @@ export function createRegistry(plugins: Iterable<Plugin> = []): Registry {
   return registry;
 }
 
-/** The host that plugins of one recipe are built with. */
-export function createHost(registry: Registry, o: { folder: string; seed: number; runFolder?: string }): PluginHost {
+/** The host that plugins of one recipe are built with. `copies`: files, by absolute path, that a checkpoint holds copies of. */
+export function createHost(registry: Registry, o: { folder: string; seed: number; runFolder?: string; copies?: ReadonlyMap<string, string> }): PluginHost {
   return {
     seed: o.seed,
     runFolder: o.runFolder,
-    resolvePath: (path) => resolvePath(o.folder, path),
+    resolvePath: (path) => o.copies?.get(resolvePath(o.folder, path)) ?? resolvePath(o.folder, path),
     build<T>(use: string, options: unknown, kind: Kind): T {
       const plugin = registry.resolve(use, kind);
       const place = { file: use, line: 0, column: 0 };

@@ -1,5 +1,5 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, parse, resolve } from "node:path";
 import { cpus } from "node:os";
 import { type Manifest, commitCheckpoint, findCheckpoint, manifestVersion, readManifest } from "../checkpoint/index.ts";
 import { RuntimeError, toFailure } from "../errors.ts";
@@ -8,7 +8,7 @@ import type { Launcher } from "../pipeline/launcher.ts";
 import { type Recipe, formatRecipe } from "../pipeline/recipe.ts";
 import { startPipeline } from "../pipeline/run.ts";
 import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
-import type { ProcessStats, Registry, RunEvent, Tracker } from "../plugin/index.ts";
+import type { DataLoader, ProcessStats, Registry, RunEvent, Tracker } from "../plugin/index.ts";
 import { createHost } from "../plugin/index.ts";
 import { withPrecision } from "../pipeline/precision.ts";
 import { startInProcess } from "./in-process.ts";
@@ -62,6 +62,8 @@ class Training {
   readonly #trackers: Tracker[];
   readonly #resumed: { path: string; manifest: Manifest } | undefined;
   readonly #losses: number[] = [];
+  /** Read when the run starts: a file changed meanwhile is not the one it trains with. */
+  readonly #modelFiles: readonly ModelFile[];
   #checkpoint: string | undefined;
   #first: StepOutcome | undefined;
   #last: StepOutcome | undefined;
@@ -70,6 +72,7 @@ class Training {
 
   constructor(private checked: CheckResult, private readonly o: TrainOptions) {
     this.#folder = openRunFolder(o.runFolder);
+    this.#modelFiles = readModelFiles(checked);
     const host = createHost(o.registry, { folder: checked.recipe.folder, seed: checked.recipe.seed, runFolder: o.runFolder });
     this.#trackers = withJsonLines(checked, o.registry).map(({ plugin, options }) => plugin.create(options, host) as Tracker);
     if (o.resume !== undefined) {
@@ -166,8 +169,9 @@ class Training {
       mkdirSync(partial, { recursive: true });
       const tensors = await runner.save(partial);
       writeFileSync(join(partial, "recipe.yaml"), formatRecipe(recipe));
+      for (const { name, bytes } of this.#modelFiles) writeFileSync(join(partial, name), bytes, { flush: true });
       this.#checkpoint = commitCheckpoint(root, partial, {
-        version: manifestVersion, step, seed: recipe.seed, tensors, recipe: "recipe.yaml",
+        version: manifestVersion, step, seed: recipe.seed, tensors, recipe: "recipe.yaml", files: Object.fromEntries(this.#modelFiles.map(({ path, name }) => [path, name])),
         ledger: { step, samplesSeen: step * recipe.train.batch },
         topology: { stages: this.o.inProcess ? { model: this.checked.graph.nodes.map((node) => node.name) } : Object.fromEntries(plan.stages.map((stage) => [stage.name, stage.components])) },
         losses: { first: this.#first?.losses, last: this.#last?.losses },
@@ -190,6 +194,21 @@ class Training {
     this.o.onEvent?.(event);
     for (const tracker of this.#trackers) tracker.event(event);
   }
+}
+
+interface ModelFile { path: string; name: string; bytes: Uint8Array }
+
+/** The files that checkpoints carry, each under its own name, numbered where two have the same. */
+function readModelFiles({ graph, loader }: CheckResult): ModelFile[] {
+  const component = graph.nodes.find(({ name }) => name === loader)!.component as DataLoader;
+  const taken = new Set<string>();
+  return (component.modelFiles?.() ?? []).map((path) => {
+    const { name: stem, ext } = parse(path);
+    let name = stem + ext;
+    for (let i = 2; taken.has(name); i++) name = `${stem}-${i}${ext}`;
+    taken.add(name);
+    return { path, name, bytes: readFileSync(path) };
+  });
 }
 
 /** Every run keeps its events as JSON lines, whether or not the recipe asks for it. */

@@ -28,7 +28,9 @@ export async function openTrained(path: string, o: OpenOptions): Promise<Trained
   const manifest = readManifest(folder);
   const recipe = recipeOf(folder, o.set);
   delete recipe.train.from; // its values are in this checkpoint; the one it started from may be gone
-  const checked = await checkRecipe(recipe, o.registry);
+  // its own tokenizer, wherever the one it was trained with may be now
+  const copies = new Map(Object.entries(manifest.files ?? {}).map(([path, name]) => [path, join(folder, name)]));
+  const checked = await checkRecipe(recipe, o.registry, [], copies);
   const { precision } = choosePrecision(recipe.train.precision, [{ name: "this machine", fastBf16: fastBf16() }]);
   const model = await loadStageModel(checked, {
     seed: manifest.seed, precision, threads: o.threads ?? cpus().length, openData: false,

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { builtins } from "../../../plugins/index.ts";
+import {
+  type RunResult, RecipeError, createRegistry, createRunFolder, evaluate, findCheckpoint, loadRecipe, openCheckpoint, openCheckpointTensors, planExport, planImport, readManifest, train, writeImported,
+} from "../../../runtime/index.ts";
+import { openTrained } from "../../../runtime/trainer/trained-model.ts";
+import { miniRecipe, root, temporaryFolder } from "../../process/octavo.ts";
+import { memorySource, written } from "../checkpoint/memory-source.ts";
+
+describe("a checkpoint carries what its model needs", function () {
+  this.timeout(120_000);
+  const folder = temporaryFolder(), registry = createRegistry(builtins);
+  after(() => folder.remove());
+  const tokenizer = join(folder.path, "words.json");
+  const run = (overrides: readonly string[]): Promise<RunResult> => train(loadRecipe(miniRecipe, [`components.pages.options.tokenizer=${tokenizer}`, ...overrides]), {
+    runFolder: createRunFolder(folder.path, "run", new Date()).path, registry, inProcess: true, threads: 2,
+  });
+  let trained: string;
+  before(async () => {
+    copyFileSync(join(root, "examples/data/tokenizer.json"), tokenizer);
+    trained = (await run(["train.steps=1"])).checkpoint!;
+  });
+
+  it("the tokenizer, read instead of the file it came from: that one may change or go", async () => {
+    assert.deepEqual(readManifest(trained).files, { [tokenizer]: "words.json" });
+    assert.deepEqual(readFileSync(join(trained, "words.json")), readFileSync(tokenizer));
+    const losses = async (checkpoint: string) => (await evaluate(checkpoint, { registry, limit: 2 })).losses;
+    const before = await losses(trained);
+    writeFileSync(tokenizer, "{}");
+    assert.deepEqual(await losses(trained), before);
+    rmSync(tokenizer);
+    const moved = join(folder.path, "moved");
+    renameSync(findCheckpoint(trained), moved);
+    assert.deepEqual(await losses(moved), before);
+    renameSync(moved, trained);
+    copyFileSync(join(root, "examples/data/tokenizer.json"), tokenizer);
+  });
+
+  it("a tokenizer with more words than the table has rows is refused, with both numbers", async () => {
+    const few = (error: unknown) => error instanceof RecipeError && /components\.text\.options\.vocabulary: expected at least 2048, the words of pages's tokenizer .*words\.json, found 1000\. Set vocabulary to 2048/.test(error.message);
+    await assert.rejects(run(["components.text.options.vocabulary=1000"]), few);
+    await assert.rejects(openTrained(trained, { registry, set: ["components.text.options.vocabulary=1000"] }), few);
+  });
+
+  it("weights that were imported are where a run starts from, by name", async () => {
+    const source = openCheckpointTensors(trained), text = registry.resolve("text-encoder/llama");
+    const options = text.options.parse({ layers: 1 }) as Record<string, unknown>;
+    const released = planExport({ source, use: "text-encoder/llama", options });
+    const plan = planImport({ source: memorySource(written(released.tensors)), plugin: text, config: released.config });
+    const checkpoint = join(folder.path, "imported");
+    await writeImported(checkpoint, { tensors: plan.tensors, recipe: "components: {}", imported: { from: "x", family: plan.family, dialect: plan.dialect } });
+    const started = await run(["train.steps=0", "seed=99", `train.from=${checkpoint}`]);
+    const [first, second] = [openCheckpoint(trained), openCheckpoint(started.checkpoint!)];
+    for (const name of plan.tensors.keys()) assert.deepEqual(second.parameter(name), first.parameter(name), name);
+    assert.notDeepEqual(second.parameter("vision.cls_token"), first.parameter("vision.cls_token"), "what was not imported starts by the new seed");
+    first.close(), second.close(), source.close();
+  });
+});
