@@ -1,6 +1,6 @@
 /**
  * Where the joint step's time goes, kernel by kernel. No bar: it is read before something is made faster.
- * `npm run bench -- profile [--json] [--write] [--preset=small] [--batch=4] [--steps=4] [--threads=1] [--top=15] [--shapes]`
+ * `npm run bench -- profile [--json] [--write] [--preset=small] [--batch=4] [--steps=4] [--threads=1] [--precision=f32|bf16] [--top=15] [--shapes]`
  *
  * A case is a kernel's milliseconds per step, by the clock and (cpu) of the stream's thread alone (with --shapes: a kernel with one set of operand shapes), its share, its GB/s (operands' bytes, each once)
  * and, for products, GFLOP/s (on one thread by its CPU time, so that others on the machine do not count). "outside of kernels" is the rest of the step by the clock: JavaScript, copies, waiting.
@@ -12,7 +12,7 @@ import { keep, report, reportFlags, rounded, say } from "./report.ts";
 
 const { values: flags } = parseArgs({ options: {
   ...reportFlags, preset: { type: "string", default: "small" }, batch: { type: "string", default: "4" }, steps: { type: "string", default: "4" },
-  threads: { type: "string", default: "1" }, top: { type: "string", default: "15" }, shapes: { type: "boolean", default: false },
+  threads: { type: "string", default: "1" }, top: { type: "string", default: "15" }, precision: { type: "string", default: "f32" }, shapes: { type: "boolean", default: false },
 } });
 const steps = Number(flags.steps), batch = Number(flags.batch), threads = Number(flags.threads);
 if (!(flags.preset in presets)) throw new Error(`--preset: expected ${Object.keys(presets).join(" or ")}, got ${flags.preset}`);
@@ -32,7 +32,7 @@ function flopOf(kernel: string, operands: string): number {
   return kernel === "attention_backward" ? 10 * size(b) * c[c.length - 2] : 0;
 }
 
-const step = await openJointStep(flags.preset as Preset, { batch, microbatches: Math.min(4, batch), batches: 4, filled: false });
+const step = await openJointStep(flags.preset as Preset, { batch, microbatches: Math.min(4, batch), batches: 4, filled: false, precision: flags.precision === "bf16" ? "bf16" : "f32" });
 try {
   await step.useThreads(threads);
   for (let i = 0; i < 4; i++) await step.time(i);
@@ -48,8 +48,8 @@ try {
   say(`${flags.preset}, batch ${batch}, ${threads} threads: ${whole.toFixed(0)} ms a step, ${inKernels.toFixed(0)} ms of it in kernels`);
   const percent = (ms: number): string => `${((100 * ms) / whole).toFixed(1)} %`;
   for (const { name, calls, ms, cpu, bytes, flop } of sorted.slice(0, Number(flags.top)))
-    report({ case: `profile/${flags.preset}/${name}`, value: ms, unit: "ms", share: percent(ms), cpu: rounded(cpu), calls: rounded(calls), gigabytesPerSecond: rounded(bytes / (threads === 1 ? cpu : ms) / 1e6), ...(flop ? { gflops: rounded(flop / (threads === 1 ? cpu : ms) / 1e6) } : {}) });
-  report({ case: `profile/${flags.preset}/outside of kernels`, value: whole - inKernels, unit: "ms", share: percent(whole - inKernels) });
+    report({ case: `profile/${flags.preset}/${flags.precision}/${name}`, value: ms, unit: "ms", share: percent(ms), cpu: rounded(cpu), calls: rounded(calls), gigabytesPerSecond: rounded(bytes / (threads === 1 ? cpu : ms) / 1e6), ...(flop ? { gflops: rounded(flop / (threads === 1 ? cpu : ms) / 1e6) } : {}) });
+  report({ case: `profile/${flags.preset}/${flags.precision}/outside of kernels`, value: whole - inKernels, unit: "ms", share: percent(whole - inKernels) });
 } finally {
   await step.close();
 }

@@ -11,7 +11,7 @@ import { type StageModel, loadStageModel } from "../../../runtime/pipeline/model
 import { combineScalars, gradientSquares } from "../../../runtime/pipeline/update.ts";
 import type { HostBatch } from "../../../runtime/plugin/index.ts";
 import { createRegistry } from "../../../runtime/plugin/index.ts";
-import { type Tensor, configureDevice, fence } from "../../../runtime/tensor/index.ts";
+import { type Precision, type Tensor, configureDevice, fence } from "../../../runtime/tensor/index.ts";
 import { readScalars, trainStep } from "../../../runtime/trainer/step.ts";
 import { fillWeight } from "../../plugins/model/fill.ts";
 import { root } from "../../process/octavo.ts";
@@ -46,11 +46,11 @@ export interface JointStep {
 }
 
 /** `filled`: trained parameters have the values of the deterministic fill, in which nothing is zero and nothing is alike. */
-export async function openJointStep(preset: Preset, o: { batch: number; microbatches: number; batches: number; filled: boolean }): Promise<JointStep> {
+export async function openJointStep(preset: Preset, o: { batch: number; microbatches: number; batches: number; filled: boolean; precision?: Precision }): Promise<JointStep> {
   const widths = Object.entries(presets[preset]).flatMap(([component, options]) => Object.entries(options).map(([name, value]) => `components.${component}.${name}=${value as number}`));
   const checked = await checkFile(join(root, "examples/tiny.yaml"), createRegistry(builtins), [...widths, `train.batch=${o.batch}`, `train.microbatches=${o.microbatches}`]);
   const { seed, train: { clip } } = checked.recipe;
-  const model = await loadStageModel(checked, { seed, precision: "f32" });
+  const model = await loadStageModel(checked, { seed, precision: o.precision ?? "f32" });
   const batches: HostBatch[] = [];
   for (let step = 0; step < o.batches; step++) batches.push(await model.loader!.batch({ step, seed, batch: o.batch, microbatches: o.microbatches }));
   const trained = Object.entries(model.parameters).filter(([, parameter]) => parameter.trainable);

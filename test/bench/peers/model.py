@@ -29,6 +29,13 @@ def key_mask(mask, dtype):
     return torch.zeros(mask.shape, dtype=dtype).masked_fill_(mask == 0, -math.inf)[:, None, None, :]
 
 
+class LayerNorm(nn.LayerNorm):
+    """PyTorch 1.13 wants weight and bias in the dtype of x, which autocast makes bfloat16."""
+
+    def forward(self, x):
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
 class PackedAttention(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
@@ -56,7 +63,7 @@ class BeitBlock(nn.Module):
     def __init__(self, width, heads, eps):
         super().__init__()
         self.gamma_1, self.gamma_2 = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
+        self.norm1, self.norm2 = LayerNorm(width, eps), LayerNorm(width, eps)
         self.attn, self.mlp = PackedAttention(width, heads), Mlp(width)
 
     def forward(self, x, bias):
@@ -89,7 +96,7 @@ class ImageEncoder(nn.Module):
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, patch)})
         self.rel_pos_bias = RelativePositionBias(grid, heads)
         self.blocks = nn.ModuleList(BeitBlock(width, heads, eps) for _ in range(layers))
-        self.norm = nn.LayerNorm(width, eps)
+        self.norm = LayerNorm(width, eps)
 
     def forward(self, pixels, patch_mask):
         x = self.patch_embed["proj"](pixels).flatten(2).transpose(1, 2)
@@ -179,9 +186,9 @@ class MultiwayBlock(nn.Module):
     def __init__(self, width, heads, eps, shared):
         super().__init__()
         self.gamma_1, self.gamma_2 = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
-        self.norm1, self.attn, self.shared = nn.LayerNorm(width, eps), PackedAttention(width, heads), shared
+        self.norm1, self.attn, self.shared = LayerNorm(width, eps), PackedAttention(width, heads), shared
         for expert in ["vl"] if shared else ["imag", "text"]:
-            self.add_module(f"norm2_{expert}", nn.LayerNorm(width, eps))
+            self.add_module(f"norm2_{expert}", LayerNorm(width, eps))
             self.add_module(f"mlp_{expert}", Mlp(width))
 
     def forward(self, x, image_tokens, mask):
@@ -197,7 +204,7 @@ class Fusion(nn.Module):
         super().__init__()
         self.type_embed = nn.Embedding(2, width)
         self.blocks = nn.ModuleList(MultiwayBlock(width, heads, eps, i >= layers - vision_language_layers) for i in range(layers))
-        self.norm = nn.LayerNorm(width, eps)
+        self.norm = LayerNorm(width, eps)
 
     def forward(self, image, text, text_mask):
         """image (B, 1 + P, D), text (B, T, D) -> memory (B, M, D)"""
@@ -215,7 +222,7 @@ class TeacherBlock(nn.Module):
         self.heads = heads
         self.attn = nn.ParameterDict({"in_proj_weight": torch.zeros(3 * width, width), "in_proj_bias": torch.zeros(3 * width)})
         self.attn.add_module("out_proj", nn.Linear(width, width))
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ln_1, self.ln_2 = LayerNorm(width), LayerNorm(width)
         self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
 
     def forward(self, x):
@@ -232,7 +239,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
         self.class_embedding, self.positional_embedding = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(1 + grid * grid, width))
-        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.ln_pre, self.ln_post = LayerNorm(width), LayerNorm(width)
         self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(TeacherBlock(width, heads) for _ in range(layers))})
         self.proj = nn.Parameter(torch.zeros(width, targets))
         channels = lambda values: torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1)
@@ -261,7 +268,7 @@ class Model(nn.Module):
         self.teacher = Teacher(grid=grid, **o["teacher"]).requires_grad_(False)
         self.proj = nn.ModuleDict({"vision": nn.Linear(o["image"]["width"], width), "text": nn.Linear(text_width, width)})
         self.fusion = Fusion(**o["fusion"])
-        mlm = nn.ModuleDict({"dense": nn.Linear(width, text_width), "ln": nn.LayerNorm(text_width, 1e-5)})
+        mlm = nn.ModuleDict({"dense": nn.Linear(width, text_width), "ln": LayerNorm(text_width, 1e-5)})
         mlm.register_parameter("bias", nn.Parameter(torch.zeros(o["text"]["vocabulary"])))
         self.head = nn.ModuleDict({
             "mlm": mlm, "mim": nn.ModuleDict({"out": nn.Linear(width, o["mim"]["targets"])}),

@@ -2,8 +2,12 @@
 The peer of test/bench/step.ts.
   step.py versions                         one line of JSON
   step.py compare FOLDER                   losses, gradients and the update against those that Octavo wrote to FOLDER
-  step.py time FOLDER THREADS STEPS WHOLE  seconds and CPU seconds of every step; WHOLE 1: the batch at once instead of its microbatches
+  step.py rounding FOLDER                  how far gradients in bf16, Octavo's and the peer's under autocast, are from those in f64
+  step.py time FOLDER THREADS STEPS WHOLE MODE WARM
+      seconds and CPU seconds of every step after WARM others; WHOLE 1: the batch at once instead of its microbatches;
+      MODE f32, autocast (f32 parameters, torch.autocast to bfloat16) or bf16 (everything .to(bfloat16), the parameters too)
 """
+import contextlib
 import json
 import sys
 import time
@@ -58,19 +62,20 @@ def optimizer_of(about, model):
     return torch.optim.AdamW(groups, lr=about["optimizer"]["lr"], betas=tuple(about["optimizer"]["betas"]), eps=about["optimizer"]["eps"])
 
 
-def backward(model, microbatches, counts):
+def backward(model, microbatches, counts, mode="f32"):
     total = {}
     for microbatch in microbatches:
-        losses = model(microbatch, counts)
+        with torch.autocast("cpu", dtype=torch.bfloat16) if mode == "autocast" else contextlib.nullcontext():
+            losses = model(microbatch, counts)
         sum(losses.values()).backward()
         for name, value in losses.items():
             total[name] = total.get(name, 0.0) + value.item()
     return total
 
 
-def train_step(model, optimizer, microbatches, counts, clip):
+def train_step(model, optimizer, microbatches, counts, clip, mode):
     optimizer.zero_grad(set_to_none=True)
-    losses = backward(model, microbatches, counts)
+    losses = backward(model, microbatches, counts, mode)
     torch.nn.utils.clip_grad_norm_((p for p in model.parameters() if p.requires_grad), clip)
     optimizer.step()
     return losses
@@ -87,10 +92,10 @@ def differences(got, wanted, floor_share=1e-6):
     return sorted(rows, key=lambda row: -row["error"])
 
 
-def gradients(folder, dtype, whole):
+def gradients(folder, dtype, whole, mode="f32"):
     about, model = load(folder, dtype)
     microbatches = batch_of(folder, about, 0, dtype)
-    losses = backward(model, joined(microbatches) if whole else microbatches, about["batches"][0]["counts"])
+    losses = backward(model, joined(microbatches) if whole else microbatches, about["batches"][0]["counts"], mode)
     return losses, {name: p.grad.numpy() for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -116,28 +121,40 @@ def compare(folder):
     }
 
 
-def time_steps(folder, threads, steps, whole):
+def rounding(folder):
+    octavo = read_safetensors(folder / "gradients.safetensors")
+    about = json.loads((folder / "about.json").read_text())
+    (losses, peer), (losses64, exact) = gradients(folder, torch.float32, False, "autocast"), gradients(folder, torch.float64, True)
+    total = sum(norm(g) ** 2 for g in exact.values()) ** 0.5
+    distance = lambda got: sum(norm(got[name].astype(np.float64) - g) ** 2 for name, g in exact.items()) ** 0.5 / total
+    return {"octavo": distance(octavo), "peer": distance(peer), "losses": {name: {"octavo": about["losses"][name], "peer": losses[name], "peer64": losses64[name]} for name in losses}}
+
+
+def time_steps(folder, threads, steps, whole, mode, warm):
     torch.set_num_threads(threads)
-    about, model = load(folder, torch.float32)
-    batches = [batch_of(folder, about, step, torch.float32) for step in range(len(about["batches"]))]
+    dtype = torch.bfloat16 if mode == "bf16" else torch.float32
+    about, model = load(folder, dtype)
+    batches = [batch_of(folder, about, step, dtype) for step in range(len(about["batches"]))]
     batches = [joined(b) if whole else b for b in batches]
     optimizer = optimizer_of(about, model)
     seconds, cpu, losses = [], [], None
-    for step in range(-len(batches), steps):  # every batch once to warm up
+    for step in range(-warm, steps):
         begun, begun_cpu = time.perf_counter(), time.process_time()
-        losses = train_step(model, optimizer, batches[step % len(batches)], about["batches"][step % len(batches)]["counts"], about["clip"])
+        losses = train_step(model, optimizer, batches[step % len(batches)], about["batches"][step % len(batches)]["counts"], about["clip"], mode)
         if step >= 0:
             seconds.append(time.perf_counter() - begun)
             cpu.append(time.process_time() - begun_cpu)
     return {"seconds": seconds, "cpu": cpu, "losses": losses}
 
 
-def main(command, folder=None, *numbers):
+def main(command, folder=None, threads=1, steps=1, whole=0, mode="f32", warm=1):
     if command == "versions":
         return {"torch": torch.__version__, "numpy": np.__version__, "fusedAttention": FUSED_ATTENTION is not None, "isa": torch.__config__.show().split("CPU capability usage: ")[1].split("\n")[0]}
     if command == "compare":
         return compare(Path(folder))
-    return time_steps(Path(folder), *(int(n) for n in numbers))
+    if command == "rounding":
+        return rounding(Path(folder))
+    return time_steps(Path(folder), int(threads), int(steps), int(whole), mode, int(warm))
 
 
 print(json.dumps(main(*sys.argv[1:])))
