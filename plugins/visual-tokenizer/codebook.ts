@@ -37,7 +37,7 @@ export interface Quantised {
 
 export interface Codebook extends nn.Module {
   /** Vectors (..., D) of any length -> their codes; while training also counts them. */
-  quantise(vectors: Tensor, context: Pick<ForwardContext, "training" | "seed" | "addUp">): Quantised;
+  quantise(vectors: Tensor, context: Pick<ForwardContext, "training" | "seed" | "step" | "addUp">): Quantised;
   afterStep(sums: Record<string, Tensor>): void;
 }
 
@@ -54,13 +54,14 @@ export function codebook({ codes: count, dim, decay, kmeansRounds, restartDeadAf
 
   return {
     parameters: () => nn.collect({ "embedding.weight": embedding, cluster_size: usage, idle }),
-    quantise(vectors, { training, seed, step, addUp }) {
+    quantise(vectors, context) {
+      const { training, seed, addUp } = context;
       const z = l2Normalize(vectors);
       const [codes, nearest, jump] = withoutRecording(() => {
         if (training && !started) start(z, seed);
         const codes = nearestCode(z, embedding.value), nearest = gatherRows(embedding.value, codes), jump = sub(nearest, z);
         if (addUp) addUp("codes", totals(z, codes, count));
-        if (addUp && idle) addUp("halves", totals(z, codes, count, halfSpace(jump, seed, step)));
+        if (addUp && idle) addUp("halves", totals(z, codes, count, halfSpace(jump, seed, context.step)));
         return [codes, nearest, jump];
       });
       return { z, codes, nearest, straightThrough: add(z, detach(jump)) };

@@ -80,7 +80,7 @@ export const vqKd = definePlugin({
         parameters: () => parameters,
         // pixels (B, 3, S, S) -> codes (B, P), z_q (B, P, D)
         forward: ({ pixels }, { seed }) => {
-          const { codes: found, nearest } = codes.quantise(see(pixels, "f32"), { training: false, seed });
+          const { codes: found, nearest } = codes.quantise(see(pixels, "f32"), { training: false, seed, step: 0 });
           return { codes: found, z_q: nearest };
         },
       };

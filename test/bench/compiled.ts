@@ -2,15 +2,18 @@
  * The compiled step against the eager one: wall clock, and what JavaScript costs; the numbers must be the same.
  * `npm run bench -- compiled [--json] [--write] [--preset=tiny|small] [--batch=16] [--steps=10] [--repetitions=5]`
  *
+ * The decode step is one token of the tiny decoder for one page, its logits read as generation does.
  * JavaScript's share is the time the main thread computes within a step: CPU time of that thread, read from /proc, for the event loop
  * runs nothing else. Eager and compiled repetitions alternate.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { llamaDecoder } from "../../plugins/decoder/llama.ts";
 import { Compiled } from "../../runtime/autograd/index.ts";
-import type { HostBatch } from "../../runtime/plugin/index.ts";
-import { fence } from "../../runtime/tensor/index.ts";
+import { materialise, release } from "../../runtime/nn/index.ts";
+import { type GenerativeDecoder, type HostBatch, createHost, createRegistry } from "../../runtime/plugin/index.ts";
+import { Scope, fence, fromArray, full } from "../../runtime/tensor/index.ts";
 import { compiledStep } from "../../runtime/trainer/compiled-step.ts";
 import { type StepInput, type StepResult, trainStep } from "../../runtime/trainer/step.ts";
 import { type JointStep, type Preset, openJointStep } from "./peers/joint-step.ts";
@@ -62,5 +65,39 @@ async function jointStep(): Promise<void> {
   await two.close();
 }
 
+/** Milliseconds per token of the tiny decoder, one page, logits read after each token, and the logits. */
+async function generate(decoder: GenerativeDecoder): Promise<{ ms: number; logits: number[][] }> {
+  const scope = new Scope("page"), context = { training: false, step: 0, seed: 1, counts: {}, sampleIds: [0], precision: "f32" } as const;
+  const state = scope.enter(() => decoder.begin({ memory: full([1, 80, 96], 0.1), memory_mask: fromArray(new Uint8Array(80).fill(1), [1, 80]) }, context));
+  const logits: number[][] = [], times: number[] = [];
+  for (let token = 0; token < 48; token++) {
+    const begun = performance.now(), next = decoder.next(state, token === 0 ? Int32Array.of(1, 8, 9, 6) : Int32Array.of(20 + token));
+    logits.push([...(await next.read())].map(Number));
+    times.push(performance.now() - begun);
+    next.dispose();
+  }
+  decoder.end(state);
+  scope.close();
+  return { ms: median(times), logits };
+}
+
+async function decodeStep(): Promise<void> {
+  const [compiled, eager] = [true, false].map((compile) => {
+    const decoder = llamaDecoder.create(llamaDecoder.options.parse({ compile }), createHost(createRegistry([]), { folder: ".", seed: 1, runFolder: "." })) as GenerativeDecoder;
+    materialise(decoder.parameters(), { seed: 1, prefix: "" });
+    return decoder;
+  });
+  const times: { compiled: number[]; eager: number[] } = { compiled: [], eager: [] };
+  for (let i = 0; i <= 3 * repetitions; i++) {
+    const one = await generate(compiled), two = await generate(eager);
+    assert.deepEqual(one.logits, two.logits, "compiled generation gives other numbers");
+    if (i > 0) times.compiled.push(one.ms), times.eager.push(two.ms);
+  }
+  const [ms, eagerMs] = [median(times.compiled), median(times.eager)];
+  report({ case: "compiled/decode/batch 1", value: ms, unit: "ms", ratio: eagerMs / ms, bar: 1.2, ok: eagerMs / ms >= 1.2, eager: eagerMs });
+  for (const decoder of [compiled, eager]) release(decoder.parameters());
+}
+
+await decodeStep();
 await jointStep();
 keep("compiled", "The compiled step against the eager one");
