@@ -38,14 +38,16 @@ describe("a torch file", () => {
     });
   }
 
-  it("is read from stored and from deflated members alike, under `model`, with parameters and versions", () => {
-    const [stored, deflated] = [openTensors(fixture("beit.pth")), openTensors(fixture("deflated.pth"))];
-    assert.equal(stored.names.length, 25);
-    assert.deepEqual(deflated.names, stored.names);
-    for (const name of stored.names) assert.deepEqual(readStored(deflated, name), readStored(stored, name), name);
-    assert.deepEqual(stored.entry("norm.bias"), { dtype: "F32", shape: [4] }, "a parameter is its tensor");
-    stored.close(), deflated.close();
-  });
+  for (const other of ["deflated.pth", "zip64.pth"]) {
+    it(`is read under \`model\`, with parameters and versions; ${other} is no different`, () => {
+      const [stored, repacked] = [openTensors(fixture("beit.pth")), openTensors(fixture(other))];
+      assert.equal(stored.names.length, 25);
+      assert.deepEqual(repacked.names, stored.names);
+      for (const name of stored.names) assert.deepEqual(readStored(repacked, name), readStored(stored, name), name);
+      assert.deepEqual(stored.entry("norm.bias"), { dtype: "F32", shape: [4] }, "a parameter is its tensor");
+      stored.close(), repacked.close();
+    });
+  }
 
   it("reads ranges of one tensor and counts their bytes alone", () => {
     const source = openTensors(fixture("beit.pth"));
