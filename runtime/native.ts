@@ -37,7 +37,9 @@ export interface Native {
   read(handle: number): Promise<ArrayBuffer>;
   /** Resolves when everything enqueued so far is done. */
   fence(): Promise<void>;
-  memory(): { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number };
+  memory(): { bytesInUse: number; bytesReserved: number; bytesPeak: number; bytesLimit: number; tensors: number };
+  /** `bytesPeak` starts again at what is in use now. */
+  resetPeak(): void;
   /**
    * What each kernel took since timings were switched on, the largest first; then switches them on or off, empty. `milliseconds`
    * by the clock, `cpu` of the stream's thread alone. Throws ERR_NATIVE while commands are pending.
@@ -142,7 +144,7 @@ function coded(addon: Native): Native {
   return {
     configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free),
     kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch: wrap(addon.launch), upload: wrap(addon.upload),
-    read: settle(addon.read), fence: settle(addon.fence), memory: wrap(addon.memory), timings: wrap(addon.timings), pending: wrap(addon.pending),
+    read: settle(addon.read), fence: settle(addon.fence), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),

@@ -170,6 +170,7 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   result.Set("bytesInUse", static_cast<double>(counts.bytes_in_use));
   result.Set("bytesReserved", static_cast<double>(counts.bytes_reserved));
   result.Set("bytesPeak", static_cast<double>(counts.bytes_peak));
+  result.Set("bytesLimit", static_cast<double>(device->pool.limit()));
   result.Set("tensors", static_cast<double>(device->tensors.tensors()));
   return result;
 }
@@ -189,6 +190,11 @@ Napi::Value timings(const Napi::CallbackInfo& info) {
   }
   timings_switch(info[0].ToBoolean());
   return result;
+}
+
+Napi::Value reset_peak(const Napi::CallbackInfo& info) {
+  device->pool.reset_peak();
+  return info.Env().Undefined();
 }
 
 Napi::Value pending(const Napi::CallbackInfo& info) {
@@ -303,6 +309,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("fence", fence);
   OCTAVO_EXPORT("memory", memory);
   OCTAVO_EXPORT("timings", timings);
+  OCTAVO_EXPORT("resetPeak", reset_peak);
   OCTAVO_EXPORT("pending", pending);
   OCTAVO_EXPORT("slabCreate", slab_create);
   OCTAVO_EXPORT("slabOpen", slab_open);

@@ -55,6 +55,7 @@ Block Pool::take(size_t bytes) {
   }
   counts_.bytes_in_use += bytes;
   counts_.bytes_peak = std::max(counts_.bytes_peak, counts_.bytes_in_use);
+  highest_ = std::max(highest_, counts_.bytes_in_use);
   return {data, bytes, reserved};
 }
 
@@ -63,7 +64,7 @@ void Pool::give(Block block) {
   cached_[block.reserved].push_back(block.data);
   bytes_cached_ += block.reserved;
   // Batches of changing length leave classes behind that nobody asks for again.
-  const size_t keep = std::max(kCacheFloor, counts_.bytes_peak);
+  const size_t keep = std::max(kCacheFloor, highest_);
   shed(std::max(bytes_cached_ > keep ? bytes_cached_ - keep : 0, over_limit()));
 }
 

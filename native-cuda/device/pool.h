@@ -31,6 +31,9 @@ class Pool {
   void give(Block block);
   /// 0 = no limit. Takes no memory away from a tensor: a limit below what is in use refuses the next `take`.
   void limit(size_t bytes);
+  size_t limit() const { return limit_; }
+  /// The peak starts again at what is in use. What is worth keeping in the cache still goes by the highest ever.
+  void reset_peak() { counts_.bytes_peak = counts_.bytes_in_use; }
   const PoolCounts& counts() const { return counts_; }
 
   static size_t size_class(size_t bytes);
@@ -44,6 +47,6 @@ class Pool {
   std::function<void(Block)> release_;
   std::map<size_t, std::vector<void*>> cached_;  // size class -> free blocks
   size_t bytes_cached_ = 0;
-  size_t limit_ = 0;
+  size_t limit_ = 0, highest_ = 0;
   PoolCounts counts_;
 };

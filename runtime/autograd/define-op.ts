@@ -1,4 +1,4 @@
-import type { Tensor } from "../tensor/index.ts";
+import { type Tensor, beginOp, endOp } from "../tensor/index.ts";
 import { type GradientRule, recordingTape } from "./tape.ts";
 
 /** A gradient function: from the output's gradient and what forward saved. Returns a new tensor, `dy` itself or a view of `dy`. */
@@ -26,7 +26,7 @@ export function defineOp<A extends readonly unknown[], S>(definition: OpDefiniti
     .map(([key, gradient]) => toRule(name, operands, key, gradient)) as GradientRule<unknown>[];
   const count = operands.length;
   return (...args) => {
-    const { output, saves } = forward(...args);
+    const { output, saves } = named(name, forward, args);
     const tape = recordingTape();
     if (tape !== undefined) {
       tape.add({ op: name, inputs: args.length === count ? args : args.slice(0, count), outputs: [output], rules, saved: saves });
@@ -35,13 +35,24 @@ export function defineOp<A extends readonly unknown[], S>(definition: OpDefiniti
   };
 }
 
+/** Memory that is refused is refused to `name`. */
+function named<A extends readonly unknown[], R>(name: string, work: (...args: A) => R, args: A): R {
+  const outer = beginOp(name);
+  try {
+    return work(...args);
+  } finally {
+    endOp(outer);
+  }
+}
+
 function toRule<S>(op: string, operands: readonly string[], key: string, gradient: OneGradient<S> | ManyGradients<S>): GradientRule<S> {
   const positions = key.split(",").map((operand) => operands.indexOf(operand.trim()));
   if (positions.includes(-1)) throw new Error(`${op}: gradient "${key}" names an operand that is not one of ${operands.join(", ")}`);
+  const walkedBack = `gradient of ${op}`;
   return {
     operands: positions,
     run: (dys, saved) => {
-      const result = gradient(dys[0]!, saved);
+      const result = named(walkedBack, gradient as (dy: Tensor, saved: S) => ReturnType<typeof gradient>, [dys[0]!, saved]);
       return Array.isArray(result) ? result : [result as Tensor];
     },
   };

@@ -1,4 +1,5 @@
 import { RuntimeError } from "../errors.ts";
+import { bytesPerElement } from "./dtype.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -7,9 +8,14 @@ import type { Tensor } from "./tensor.ts";
  * S-1: entering is synchronous. A scope is never ambient across an `await`.
  * S-2: a tensor has at most one owner; `keep` hands it to the caller, `adopt` takes it over.
  * S-3: after `close` nothing that the scope owned is alive, and nothing can be made in it.
+ * S-4: `memory` counts every storage that one of its tensors shows, once; a storage shown by tensors of two scopes counts in both.
  */
 export class Scope {
   readonly #owned = new Set<Tensor>();
+  /** By the tensor that made the storage: how many of the owned tensors show it. */
+  readonly #shown = new Map<Tensor, number>();
+  #bytes = 0;
+  #peak = 0;
   #closed = false;
 
   constructor(readonly name: string) {}
@@ -21,6 +27,11 @@ export class Scope {
   /** Number of live tensors that this scope owns. */
   get tensors(): number {
     return this.#owned.size;
+  }
+
+  /** Bytes of storage that its tensors hold now, and the most they ever held. */
+  memory(): { bytesInUse: number; bytesPeak: number; tensors: number } {
+    return { bytesInUse: this.#bytes, bytesPeak: this.#peak, tensors: this.#owned.size };
   }
 
   /** Runs `work` with this scope as the owner of what it makes. Throws when `work` returns a promise. */
@@ -37,12 +48,12 @@ export class Scope {
 
   /** The tensor leaves this scope: the caller disposes it. A tensor of another owner is refused. */
   keep(tensor: Tensor): Tensor {
-    if (!this.#owned.delete(tensor)) {
+    if (!this.#owned.has(tensor)) {
       throw new RuntimeError("ERR_HANDLE", `scope ${this.name}: cannot keep a tensor that it does not own`
         + ` (its owner is ${tensor.scope ? `scope ${tensor.scope.name}` : tensor.disposed ? "nobody, it was freed" : "the caller"}).`
         + " Keep it from its own scope, before that closes.", { scope: this.name, shape: tensor.shape });
     }
-    tensor.scope = undefined;
+    this.forget(tensor);
     return tensor;
   }
 
@@ -53,6 +64,11 @@ export class Scope {
     tensor.scope?.forget(tensor);
     this.#owned.add(tensor);
     tensor.scope = this;
+    open.add(this);
+    const shown = this.#shown.get(tensor.root) ?? 0;
+    this.#shown.set(tensor.root, shown + 1);
+    if (shown === 0) this.#bytes += storageBytes(tensor);
+    if (this.#bytes > this.#peak) this.#peak = this.#bytes;
     return tensor;
   }
 
@@ -60,13 +76,20 @@ export class Scope {
   forget(tensor: Tensor): void {
     this.#owned.delete(tensor);
     tensor.scope = undefined;
+    const shown = this.#shown.get(tensor.root)! - 1;
+    if (shown > 0) {
+      this.#shown.set(tensor.root, shown);
+    } else {
+      this.#shown.delete(tensor.root);
+      this.#bytes -= storageBytes(tensor);
+    }
+    if (this.#owned.size === 0) open.delete(this);
   }
 
   /** Frees everything owned. Closing twice is allowed. */
   close(): void {
     this.#closed = true;
     for (const tensor of this.#owned) tensor.dispose();
-    this.#owned.clear();
   }
 
   #mustBeOpen(verb: string): void {
@@ -75,6 +98,14 @@ export class Scope {
       { scope: this.name });
   }
 }
+
+const storageBytes = ({ root }: Tensor): number => root.size * bytesPerElement(root.dtype);
+
+/** Those that own a tensor. */
+const open = new Set<Scope>();
+
+/** The scopes that own something now. */
+export const openScopes = (): Scope[] => [...open];
 
 let entered: Scope | undefined;
 

@@ -1,6 +1,7 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { type DType, type HostArray, type Numbers, type Shape, bytesPerElement, dtypeCode, hostArray, inferDtype, sizeOf, toHostArray, toNumbers } from "./dtype.ts";
+import { noRoom } from "./room.ts";
 import { type Scope, enteredScope } from "./scope.ts";
 
 const maxRank = 6;
@@ -82,7 +83,7 @@ export function liveHandle(tensor: Tensor, op: string, operand: string | number)
   return tensor.handle;
 }
 
-/** Uninitialised memory, owned by the entered scope. Throws ERR_MEMORY when the device is full. */
+/** Uninitialised memory, owned by the entered scope. Throws ERR_MEMORY when the device is full, naming op, size, limit and the largest scopes. */
 export function allocate(shape: Shape, dtype: DType = "f32"): Tensor {
   if (shape.length > maxRank) {
     throw new ShapeError({ op: "allocate", operand: "shape", expected: `at most ${maxRank} dimensions`, got: shape,
@@ -94,7 +95,15 @@ export function allocate(shape: Shape, dtype: DType = "f32"): Tensor {
         fix: `Dimension ${i} is ${shape[i]}.` });
     }
   }
-  return new Tensor(native().allocate(dtypeCode(dtype), shape), shape, dtype, sizeOf(shape));
+  return new Tensor(room(shape, dtype), shape, dtype, sizeOf(shape));
+}
+
+function room(shape: Shape, dtype: DType): number {
+  try {
+    return native().allocate(dtypeCode(dtype), shape);
+  } catch (error) {
+    throw error instanceof RuntimeError && error.code === "ERR_MEMORY" ? noRoom(shape, dtype, error) : error;
+  }
 }
 
 /** Another shape over the same storage, for `op`. The caller has checked that the sizes agree. */
@@ -117,8 +126,11 @@ export function fromArray(data: ArrayLike<number> | ArrayBufferView, shape: Shap
 /** Waits for everything queued so far. Rejects with ERR_DEVICE after a device fault. */
 export const fence = (): Promise<void> => native().fence();
 
-/** Bytes and live tensors of this process's device. */
-export const memory = (): { bytesInUse: number; bytesReserved: number; bytesPeak: number; tensors: number } => native().memory();
+/** Bytes and live tensors of this process's device: in use, taken from the system, the most ever in use since `resetPeak`, and the limit (0: none). */
+export const memory = (): { bytesInUse: number; bytesReserved: number; bytesPeak: number; bytesLimit: number; tensors: number } => native().memory();
+
+/** The peak starts again at what is in use now. */
+export const resetPeak = (): void => native().resetPeak();
 
 /** Threads per kernel, fast or reference kernels, a limit on bytes, and the guard against NaN and infinity. Throws while work is queued. */
 export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number; guard?: boolean }): void {
