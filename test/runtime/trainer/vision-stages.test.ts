@@ -56,6 +56,15 @@ describe("the vision stages", function () {
     assert.deepEqual(stored(resumed.result, codebookName), stored(whole.result, codebookName));
   });
 
+  it("compiled, VQ-KD gives the same bits: its start runs once, what moves the codebook leaves the recording as sums", async () => {
+    const plain = await run("mini-vq-kd", ["train.steps=6", "train.compile=off"]), compiled = await run("mini-vq-kd", ["train.steps=6"]);
+    assert.deepEqual(compiled.steps.map(({ loss }) => loss), plain.steps.map(({ loss }) => loss));
+    assert.deepEqual(stored(compiled.result, codebookName), stored(plain.result, codebookName));
+    const { replayed, refused } = compiled.result.stats["in-process"].compiled!;
+    assert.deepEqual(refused, []);
+    assert.ok(replayed > 0, "batches of one shape are replayed once they were recorded twice");
+  });
+
   it("a step of VQ-KD cut into 1, 2 or 4 microbatches moves codebook and losses alike", async () => {
     const checked = await checkRecipe(recipe("mini-vq-kd", "components.words.options.kmeans_rounds=0"), registry);
     const stepped = async (microbatches: number) => {
