@@ -13,21 +13,23 @@ export interface CompiledStatistics {
   /** Calls that ran their work and recorded it. */
   recorded: number;
   replayed: number;
-  /** Calls that ran their work unrecorded: refused signatures, or inside a tape or another recording. */
+  /** Calls that ran their work unrecorded: signatures new or refused, or inside a tape or another recording. */
   eager: number;
   /** Why signatures were refused, in order. */
   refused: readonly string[];
 }
 
-/** `differed`: the first recording did; it may have prepared something, so the next one is compared with the second. */
-type Entry = { program?: Program; state: "recorded" | "differed" | "verified" | "refused" };
+type Entry = { program?: Program; state: "recorded" | "verified" | "refused" };
+
+/** Signatures seen once that are remembered without a program. */
+const mostSeen = 64;
 
 /**
- * Work that is recorded when its inputs' shapes come for the first time, recorded again and compared the second time, and
- * replayed natively from the third.
+ * Work that is run when its inputs' shapes come for the first time, recorded the second time, recorded again and compared the third, and
+ * replayed natively from the fourth.
  *
- * CS-1: every call gives the bits that running the work gives. Only two runs that do the same are replayed. A first run may differ (it may
- *       prepare something); the second and third must agree, else the signature is refused: its calls stay eager.
+ * CS-1: every call gives the bits that running the work gives. Two recordings that differ refuse the signature: its calls stay eager.
+ *       The first run of a signature is not recorded: it may prepare something, and shapes that never come again cost nothing.
  * CS-2: the work depends on its inputs, on tensors from outside (parameters, states; it may change them in place) and on the key
  *       alone; what it makes and does not return does not outlive it.
  * CS-3: outputs are new tensors each time, owned by the entered scope, else by the caller.
@@ -35,6 +37,7 @@ type Entry = { program?: Program; state: "recorded" | "differed" | "verified" | 
  */
 export class Compiled {
   readonly #entries = new Map<string, Entry>();
+  readonly #seen = new Set<string>();
   readonly #limit: number;
   #recorded = 0;
   #replayed = 0;
@@ -58,7 +61,7 @@ export class Compiled {
     if (recordingTape() || isRecording()) return this.#runEagerly(work);
     const signature = signatureOf(inputs, key);
     const entry = this.#entry(signature);
-    if (entry?.state === "refused") return this.#runEagerly(work);
+    if (entry?.state === "refused" || (!entry && this.#firstSight(signature))) return this.#runEagerly(work);
     if (entry?.state !== "verified") return this.#record(signature, entry, Object.values(inputs), work);
     this.#replayed++;
     return entry.program!.replay(Object.values(inputs));
@@ -73,6 +76,14 @@ export class Compiled {
   clear(): void {
     for (const { program } of this.#entries.values()) program?.drop();
     this.#entries.clear();
+    this.#seen.clear();
+  }
+
+  #firstSight(signature: string): boolean {
+    if (this.#seen.delete(signature)) return false;
+    this.#seen.add(signature);
+    if (this.#seen.size > mostSeen) this.#seen.delete(this.#seen.values().next().value!);
+    return true;
   }
 
   #keepingOutputs(work: () => NamedTensors): NamedTensors {
@@ -96,11 +107,10 @@ export class Compiled {
     const { outputs, program, refused } = record(inputs, work);
     const difference = program && before ? before.program!.difference(program) : "";
     before?.program!.drop();
-    if (refused !== undefined || (difference !== "" && before!.state === "differed")) {
+    if (refused !== undefined || difference !== "") {
       program?.drop();
       this.#refuse(signature, refused ?? difference);
-    } else if (difference !== "") this.#remember(signature, { program, state: "differed" });
-    else this.#remember(signature, { program, state: before ? "verified" : "recorded" });
+    } else this.#remember(signature, { program, state: before ? "verified" : "recorded" });
     return adoptOutputs(outputs);
   }
 

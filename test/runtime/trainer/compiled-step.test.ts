@@ -39,13 +39,13 @@ describe("the compiled training step", function () {
 
   for (const precision of ["f32", "bf16"] as const) {
     it(`gives the bits of trainStep in ${precision}, recorded, replayed and after changes of shape`, async () => {
-      const numbers = [0, 0, 0, 1, 0, 2, 1, 2, 1, 2, 1, 0], compiled = new Compiled("the step");
+      const numbers = [0, 0, 0, 0, 1, 0, 2, 1, 2, 1, 2, 1, 2, 0], compiled = new Compiled("the step");
       const wanted = await steps(numbers, trainStep, { precision }), got = await steps(numbers, (input) => compiledStep(compiled, input), { precision });
       assert.deepEqual(got.results, wanted.results);
       assert.equal(got.values.size, wanted.values.size);
       for (const [name, values] of wanted.values) assert.deepEqual(got.values.get(name), values, name);
       const { recorded, replayed, eager, refused } = compiled.statistics;
-      assert.deepEqual({ recorded, replayed, eager, refused }, { recorded: 6, replayed: 6, eager: 0, refused: [] });
+      assert.deepEqual({ recorded, replayed, eager, refused }, { recorded: 6, replayed: 5, eager: 3, refused: [] });
       compiled.clear();
     });
   }
@@ -59,7 +59,7 @@ describe("the compiled training step", function () {
       seen.push(`${bytesInUse} bytes, ${tensors} tensors`);
       return result;
     });
-    assert.equal(compiled.statistics.replayed, 18);
+    assert.equal(compiled.statistics.replayed, 17);
     assert.deepEqual(new Set(seen), new Set([seen[0]]));
     compiled.clear();
   });
@@ -89,7 +89,7 @@ describe("the compiled training step", function () {
     };
     const auto = await run("auto"), off = await run("off");
     assert.deepEqual(auto.losses, off.losses);
-    assert.equal(auto.stats!.recorded + auto.stats!.replayed, 3);
+    assert.equal(auto.stats!.recorded + auto.stats!.replayed + auto.stats!.eager, 3);
     assert.equal(off.stats, undefined);
   });
 });
