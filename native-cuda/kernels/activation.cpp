@@ -58,35 +58,38 @@ OCTAVO_INLINE float abs_slope(float v) { return v > 0.0f ? 1.0f : v < 0.0f ? -1.
 #define SAVED_sqrt "y"
 #define SAVED_abs "x"
 
-#define DEFINE(name)                                                                                                     \
-  OCTAVO_CLONES static void name##_forward_tile(const float* x, float* y, int64_t n) {                                   \
-    _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) y[i] = VALUE_##name(x[i]);                                       \
-  }                                                                                                                      \
-  OCTAVO_CLONES static void name##_backward_tile(const float* dy, const float* saved, float* dx, int64_t n) {            \
-    _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * name##_slope(saved[i]);                          \
-  }                                                                                                                      \
-  void name##_forward(const Floats& x, const Floats& y, int64_t n, int threads) {                                        \
-    element_pieces(n, threads, {x, y}, [&](int64_t at, int64_t count) {                                                  \
-      name##_forward_tile(x.read<0>(at, count), y.write<1>(at, count), count);                                           \
-    });                                                                                                                  \
-  }                                                                                                                      \
-  void name##_backward(const Floats& dy, const Floats& saved, const Floats& dx, int64_t n, int threads) {                \
-    element_pieces(n, threads, {dy, saved, dx}, [&](int64_t at, int64_t count) {                                         \
-      name##_backward_tile(dy.read<0>(at, count), saved.read<1>(at, count), dx.write<2>(at, count), count);              \
-    });                                                                                                                  \
-  }                                                                                                                      \
-  OCTAVO_KERNEL_BF16(name##_forward, OwnBf16::any()) {                                                                   \
-    const Arguments a(call, #name "_forward", {"x", "y"});                                                               \
-    a.floating(0), a.same_shape(1, 0);                                                                                   \
-    const int64_t n = a[0].numel;                                                                                        \
-    a.run([&]<class T>(T) { name##_forward_reference(a.data<const T>(0), a.data<T>(1), n); },                            \
-          [&] { name##_forward(a.floats(0), a.output(1), n, a.threads()); });                                            \
-  }                                                                                                                      \
-  OCTAVO_KERNEL_BF16(name##_backward, OwnBf16::any()) {                                                                  \
-    const Arguments a(call, #name "_backward", {"dy", SAVED_##name, "dx"});                                              \
-    a.floating(0), a.same_shape(1, 0), a.same_shape(2, 0);                                                               \
-    const int64_t n = a[0].numel;                                                                                        \
-    a.run([&]<class T>(T) { name##_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<T>(2), n); },       \
-          [&] { name##_backward(a.floats(0), a.floats(1), a.output(2), n, a.threads()); });                              \
+#define DEFINE(name)                                                                                                                          \
+  OCTAVO_CLONES static void name##_forward_tile(const float* x, float* y, int64_t n) {                                                        \
+    _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) y[i] = VALUE_##name(x[i]);                                                            \
+  }                                                                                                                                           \
+  OCTAVO_CLONES static void name##_backward_tile(const float* dy, const float* saved, float* dx, int64_t n) {                                 \
+    _Pragma("omp simd") for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * name##_slope(saved[i]);                                               \
+  }                                                                                                                                           \
+  void name##_forward(const Floats& x, const Floats& y, int64_t n, int threads) {                                                             \
+    element_pieces(n, threads, {x, y}, [&](int64_t at, int64_t count) {                                                                       \
+      const Floats::Output out = y.write<1>(at, count);                                                                                       \
+      in_whole_vectors(count, {x.read<0>(at, count)}, {out}, [](auto& in, auto& to, int64_t n) { name##_forward_tile(in[0], to[0], n); });    \
+    });                                                                                                                                       \
+  }                                                                                                                                           \
+  void name##_backward(const Floats& dy, const Floats& saved, const Floats& dx, int64_t n, int threads) {                                     \
+    element_pieces(n, threads, {dy, saved, dx}, [&](int64_t at, int64_t count) {                                                              \
+      const Floats::Output out = dx.write<2>(at, count);                                                                                      \
+      in_whole_vectors(count, {dy.read<0>(at, count), saved.read<1>(at, count)}, {out},                                                       \
+                       [](auto& in, auto& to, int64_t n) { name##_backward_tile(in[0], in[1], to[0], n); });                                  \
+    });                                                                                                                                       \
+  }                                                                                                                                           \
+  OCTAVO_KERNEL_BF16(name##_forward, OwnBf16::any()) {                                                                                        \
+    const Arguments a(call, #name "_forward", {"x", "y"});                                                                                    \
+    a.floating(0), a.same_shape(1, 0);                                                                                                        \
+    const int64_t n = a[0].numel;                                                                                                             \
+    a.run([&]<class T>(T) { name##_forward_reference(a.data<const T>(0), a.data<T>(1), n); },                                                 \
+          [&] { name##_forward(a.floats(0), a.output(1), n, a.threads()); });                                                                 \
+  }                                                                                                                                           \
+  OCTAVO_KERNEL_BF16(name##_backward, OwnBf16::any()) {                                                                                       \
+    const Arguments a(call, #name "_backward", {"dy", SAVED_##name, "dx"});                                                                   \
+    a.floating(0), a.same_shape(1, 0), a.same_shape(2, 0);                                                                                    \
+    const int64_t n = a[0].numel;                                                                                                             \
+    a.run([&]<class T>(T) { name##_backward_reference(a.data<const T>(0), a.data<const T>(1), a.data<T>(2), n); },                            \
+          [&] { name##_backward(a.floats(0), a.floats(1), a.output(2), n, a.threads()); });                                                   \
   }
 OCTAVO_ACTIVATIONS(DEFINE)

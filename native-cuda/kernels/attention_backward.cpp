@@ -19,7 +19,7 @@ constexpr float kNothing = -std::numeric_limits<float>::infinity();
 OCTAVO_CLONES void weights(float* scores, int64_t begin, int64_t end, int64_t width, float lse) {
   if (lse == kNothing) end = begin;
   std::fill_n(scores, begin, 0.0f);
-  for (int64_t j = begin; j < end; ++j) scores[j] = exp_f32(scores[j] - lse);
+  for (int64_t j = begin; j < end; ++j) scores[j] = exp_falling_f32(scores[j] - lse);
   std::fill(scores + end, scores + width, 0.0f);
 }
 

@@ -24,7 +24,7 @@ OCTAVO_CLONES RowSoftmax exponentials(float* scores, int64_t begin, int64_t end,
     return {kNothing, 0.0f};
   }
   std::fill_n(scores, begin, 0.0f);
-  for (int64_t j = begin; j < end; ++j) scores[j] = exp_f32(scores[j] - peak);
+  for (int64_t j = begin; j < end; ++j) scores[j] = exp_falling_f32(scores[j] - peak);
   const float total = row_sum(scores + begin, end - begin);
   std::fill(scores + end, scores + width, 0.0f);
   return {peak + std::log(total), 1.0f / total};

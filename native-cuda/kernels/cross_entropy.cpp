@@ -10,7 +10,7 @@
 
 OCTAVO_CLONES static void row_softmax(const float* x, float lse, float scale, float* y, int64_t n) {
 #pragma omp simd
-  for (int64_t c = 0; c < n; ++c) y[c] = scale * exp_f32(x[c] - lse);
+  for (int64_t c = 0; c < n; ++c) y[c] = scale * exp_falling_f32(x[c] - lse);
 }
 
 OCTAVO_CLONES static void lower(float* y, float by, int64_t n) {
@@ -60,7 +60,7 @@ static void slope_row(const float* logits, int32_t label, float lse, float scale
   const auto everywhere = static_cast<float>(spread.smoothing / static_cast<double>(cols));
   near.resize(shares.weight.size());
   for (size_t j = 0; j < near.size(); ++j) {
-    const float p = exp_f32(logits[shares.begin + static_cast<int64_t>(j)] - lse);
+    const float p = exp_falling_f32(logits[shares.begin + static_cast<int64_t>(j)] - lse);
     near[j] = scale * (p - static_cast<float>((1 - spread.smoothing) * shares.weight[j]) - everywhere);
   }
   row_softmax(logits, lse, scale, out, cols);

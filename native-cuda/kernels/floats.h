@@ -98,3 +98,21 @@ template <int64_t kTile = kTileElements, class F>
 void row_pieces(int64_t rows, int64_t cols, int threads, std::initializer_list<Floats> operands, F&& body) {
   row_tiles<kTile>(rows, cols, threads, [&](int64_t first, int64_t last) { rows_in_pieces(first, last, cols, operands, body); });
 }
+
+/// tile(inputs, outputs, count) over [0, n) with count a multiple of 16: the last elements lie in padded copies. A compiler that
+/// fuses products and sums may do so differently in the loop over vectors and in what is left over; so an element has one value
+/// wherever it stands.
+template <size_t kInputs, size_t kOutputs, class F>
+void in_whole_vectors(int64_t n, const float* const (&inputs)[kInputs], float* const (&outputs)[kOutputs], F&& tile) {
+  constexpr int64_t kVector = 16;
+  const int64_t whole = n / kVector * kVector, rest = n - whole;
+  tile(inputs, outputs, whole);
+  if (rest == 0) return;
+  float in[kInputs][kVector] = {}, out[kOutputs][kVector];
+  const float* padded_inputs[kInputs];
+  float* padded_outputs[kOutputs];
+  for (size_t i = 0; i < kInputs; ++i) padded_inputs[i] = in[i], std::copy_n(inputs[i] + whole, rest, in[i]);
+  for (size_t i = 0; i < kOutputs; ++i) padded_outputs[i] = out[i];
+  tile(padded_inputs, padded_outputs, kVector);
+  for (size_t i = 0; i < kOutputs; ++i) std::copy_n(out[i], rest, outputs[i] + whole);
+}

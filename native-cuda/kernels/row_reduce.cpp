@@ -13,7 +13,7 @@ OCTAVO_CLONES double exp_sum(const float* x, int64_t n, float peak) {
     const int64_t end = std::min(n, begin + 1024);
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t c = begin; c < end; ++c) sum += exp_f32(x[c] - peak);
+    for (int64_t c = begin; c < end; ++c) sum += exp_falling_f32(x[c] - peak);
     total += sum;
   }
   return total;
@@ -37,7 +37,7 @@ OCTAVO_CLONES double plain_sum(const float* x, int64_t n) {
 
 OCTAVO_CLONES void shares(const float* x, float lse, float factor, float* dx, int64_t n) {
 #pragma omp simd
-  for (int64_t c = 0; c < n; ++c) dx[c] = factor * exp_f32(x[c] - lse);
+  for (int64_t c = 0; c < n; ++c) dx[c] = factor * exp_falling_f32(x[c] - lse);
 }
 
 OCTAVO_CLONES void scaled(const float* x, float factor, float* y, int64_t n) {
@@ -52,7 +52,7 @@ OCTAVO_CLONES void lowered(const float* x, double by, float* y, int64_t n) {
 
 OCTAVO_CLONES void log_softmax_slopes(const float* dy, const float* y, float sum, float* dx, int64_t n) {
 #pragma omp simd
-  for (int64_t c = 0; c < n; ++c) dx[c] = dy[c] - exp_f32(y[c]) * sum;
+  for (int64_t c = 0; c < n; ++c) dx[c] = dy[c] - exp_falling_f32(y[c]) * sum;
 }
 
 /// row(r) for every row, shared out in tiles.

@@ -10,7 +10,7 @@ OCTAVO_CLONES void forward_rows(const float* x, float* y, int64_t rows, int64_t 
     const float* in = x + r * cols;
     float* out = y + r * cols;
     const float peak = row_peak(in, cols);
-    for (int64_t c = 0; c < cols; ++c) out[c] = exp_f32(in[c] - peak);
+    for (int64_t c = 0; c < cols; ++c) out[c] = exp_falling_f32(in[c] - peak);
     const float total = row_sum(out, cols);
     for (int64_t c = 0; c < cols; ++c) out[c] /= total;
   }

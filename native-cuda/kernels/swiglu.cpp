@@ -20,13 +20,17 @@ OCTAVO_CLONES static void backward_tile(const float* dy, const float* gate, cons
 
 void swiglu_forward(const Floats& gate, const Floats& up, const Floats& y, int64_t n, int threads) {
   element_pieces(n, threads, {gate, up, y}, [&](int64_t at, int64_t count) {
-    forward_tile(gate.read<0>(at, count), up.read<1>(at, count), y.write<2>(at, count), count);
+    const Floats::Output out = y.write<2>(at, count);
+    in_whole_vectors(count, {gate.read<0>(at, count), up.read<1>(at, count)}, {out},
+                     [](auto& in, auto& to, int64_t n) { forward_tile(in[0], in[1], to[0], n); });
   });
 }
 
 void swiglu_backward(const Floats& dy, const Floats& gate, const Floats& up, const Floats& dgate, const Floats& dup, int64_t n, int threads) {
   element_pieces(n, threads, {dy, gate, up, dgate, dup}, [&](int64_t at, int64_t count) {
-    backward_tile(dy.read<0>(at, count), gate.read<1>(at, count), up.read<2>(at, count), dgate.write<3>(at, count), dup.write<4>(at, count), count);
+    const Floats::Output gate_out = dgate.write<3>(at, count), up_out = dup.write<4>(at, count);
+    in_whole_vectors(count, {dy.read<0>(at, count), gate.read<1>(at, count), up.read<2>(at, count)}, {gate_out, up_out},
+                     [](auto& in, auto& to, int64_t n) { backward_tile(in[0], in[1], in[2], to[0], to[1], n); });
   });
 }
 

@@ -20,12 +20,14 @@ OCTAVO_INLINE float bits_float(int32_t bits) {
   return x;
 }
 
-/// exp(x + tail) with |tail| small: the tail carries what the rounding of x lost.
-OCTAVO_INLINE float exp_f32(float x, float tail = 0.0f) {
-  x = x < -104.0f ? -104.0f : x;  // exp rounds to 0 below
-  x = x > 89.0f ? 89.0f : x;      // and to infinity above; a NaN passes both tests unchanged
-  // x = k ln 2 + r, |r| <= ln 2 / 2: adding 1.5 * 2^23 rounds to the nearest integer k, which then sits in the low bits.
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;
+// exp(x) = 2^k exp(r) with |r| <= ln 2 / 2. Two functions, not a struct of both: GCC 12 vectorises a loop over the struct with a
+// quarter of the register.
+
+/// k + 1.5 * 2^23: adding that rounds to the nearest integer, which then sits in the low bits.
+OCTAVO_INLINE float exp_shifted_f32(float x) { return x * 1.44269504088896341f + 12582912.0f; }
+
+/// exp(r + tail) with |tail| small: the tail carries what the rounding of x lost.
+OCTAVO_INLINE float exp_mantissa_f32(float x, float shifted, float tail) {
   const float k = shifted - 12582912.0f;
   float r = x - k * 0.693359375f;  // ln 2 in two parts (Cody and Waite); k * 0.693359375 is exact
   r = r - k * -2.12194440e-4f + tail;
@@ -35,15 +37,30 @@ OCTAVO_INLINE float exp_f32(float x, float tail = 0.0f) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const float y = (p * r) * r + r + 1.0f;
+  return (p * r) * r + r + 1.0f;
+}
+
+/// exp(x) for every x.
+OCTAVO_INLINE float exp_f32(float x) {
+  const float shifted = exp_shifted_f32(x);
   const int32_t n = float_bits(shifted) - 0x4B400000;
   const int32_t half = n >> 1;  // 2^n in two factors: n reaches 128 and -150, beyond one exponent field
-  return y * bits_float((half + 127) << 23) * bits_float((n - half + 127) << 23);
+  float y = exp_mantissa_f32(x, shifted, -0.0f) * bits_float((half + 127) << 23) * bits_float((n - half + 127) << 23);
+  y = x < -104.0f ? 0.0f : y;  // selected at the end: clamping x instead lets GCC 12 compare four times, or split the loop
+  return x > 89.0f ? __builtin_inff() : y;
+}
+
+/// exp(x + tail) for x <= 44, as in a softmax: half the scaling. 2^n = 2^(n + 63) 2^-63, and only the last product rounds.
+/// The default tail is the zero that adding costs nothing.
+OCTAVO_INLINE float exp_falling_f32(float x, float tail = -0.0f) {
+  const float shifted = exp_shifted_f32(x);
+  const float y = exp_mantissa_f32(x, shifted, tail) * bits_float((float_bits(shifted) - (0x4B400000 - 190)) << 23) * 0x1p-63f;
+  return x < -104.0f ? 0.0f : y;
 }
 
 /// 1 / (1 + exp(-x)), relative accuracy kept in the negative tail.
 OCTAVO_INLINE float sigmoid_f32(float x) {
-  const float e = exp_f32(x < 0.0f ? x : -x);
+  const float e = exp_falling_f32(-std::fabs(x));
   const float s = 1.0f / (1.0f + e);
   return x < 0.0f ? e * s : s;
 }
@@ -65,9 +82,7 @@ OCTAVO_INLINE float tanh_f32(float x) {
 OCTAVO_INLINE float bell_f32(float x) {
   const float high = bits_float(float_bits(x) & static_cast<int32_t>(0xFFFFF000));  // 12 bits: its square is exact
   const float tail = -0.5f * (x - high) * (x + high);
-  // Beyond 15 the result is 0 and the tail may be infinite. (Clamping x instead lets GCC 12 split the loop in two paths,
-  // seven times slower.)
-  return exp_f32(-0.5f * high * high, std::fabs(x) < 15.0f ? tail : 0.0f);
+  return exp_falling_f32(-0.5f * high * high, tail);  // 0 where the tail overflows
 }
 
 /// phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the density of the normal distribution, from the bell.
@@ -76,7 +91,6 @@ OCTAVO_INLINE float normal_density_f32(float bell) { return 0.398942280401432678
 /// Phi(x), the chance that a standard normal number is below x; `bell` is bell_f32(x).
 /// Phi(-a) = exp(-a^2/2) Q(a) for a >= 0, Q(a) = erfcx(a / sqrt 2) / 2 as a polynomial in t = 1 / (1 + 0.35 a).
 /// The coefficients are a reweighted least-squares (near minimax) fit of Q(a) / t on [0, 14.5]; relative error 3.2e-8.
-/// Two numbers, not a struct of both: GCC 12 vectorises a loop over the struct with a quarter of the register.
 OCTAVO_INLINE float normal_below_f32(float x, float bell) {
   const float a = std::fabs(x), t = 1.0f / (1.0f + 0.35f * a);
   float q = -2.915822342e-2f;

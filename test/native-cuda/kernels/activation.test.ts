@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { noise, run, type Operand } from "../device.ts";
+import { firstDifference, noise, run, single, type Operand } from "../device.ts";
 import { close, family } from "../harness.ts";
 
 const elementwise = (name: string, saved: "x" | "y", amplitude: number) => (...shape: number[]) => ({
@@ -42,6 +42,17 @@ describe("activations", () => {
       const [exact] = await run(`${name}_forward`, [{ shape: [100], data: Float64Array.from(x.data) }, { out: [100] }]);
       const [fast] = await run(`${name}_forward`, [x, { out: [100] }]);
       fast.forEach((value, i) => close([value], [exact[i]], 1.5e-6));
+    }
+  });
+
+  it("give a number the same bits wherever it stands in a tensor", async () => {
+    const data = single(noise([4099], 7, 12)).data, at = (from: number) => ({ shape: [4099 - from], data: data.slice(from) });
+    for (const name of ["gelu", "quick_gelu", "silu", "tanh", "sigmoid", "exp"]) {
+      const [whole] = await run(`${name}_forward`, [at(0), { out: [4099] }]);
+      for (const from of [1, 7, 4090, 4098]) {
+        const [rest] = await run(`${name}_forward`, [at(from), { out: [4099 - from] }]);
+        assert.equal(firstDifference(rest, whole.slice(from)), -1, `${name} from ${from}`);
+      }
     }
   });
 
