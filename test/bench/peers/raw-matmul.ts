@@ -8,11 +8,13 @@ import { RuntimeError } from "../../../runtime/errors.ts";
 
 export interface RawProduct { transA: boolean; transB: boolean; m: number; n: number; k: number; in: "f32" | "bf16"; out: "f32" | "bf16"; bias: boolean; threads: number }
 
+/** Seconds per execution, and seconds of the processor, which other programs do not stretch. */
+export interface Spent { seconds: number; processor: number }
+
 export interface RawMatmul {
   /** Prepares a product; the name of the implementation that oneDNN chose. */
   make(product: RawProduct): Promise<string>;
-  /** Seconds per execution. */
-  run(times: number): Promise<number>;
+  run(times: number): Promise<Spent>;
   end(): Promise<void>;
 }
 
@@ -33,7 +35,10 @@ export function rawMatmul(folder: string): RawMatmul {
   };
   return {
     make: ({ transA, transB, m, n, k, in: from, out, bias, threads }) => ask(`make ${+transA} ${+transB} ${m} ${n} ${k} ${from} ${out} ${+bias} ${threads}`),
-    run: async (times) => Number(await ask(`run ${times}`)),
+    run: async (times) => {
+      const [seconds, processor] = (await ask(`run ${times}`)).split(" ").map(Number);
+      return { seconds, processor };
+    },
     end: () => ended(child),
   };
 }
