@@ -1,0 +1,35 @@
+/**
+ * Every kernel answers three questions: does it agree with its reference (a test here), is its gradient right (an op of runtime/ops uses it, and
+ * every op has a row in test/runtime/ops/op-table.ts), how fast is it (a row in test/bench/kernels/rows.ts).
+ */
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { native } from "../../runtime/native.ts";
+import { everyRow, exempt } from "../bench/kernels/rows.ts";
+
+const textOf = (folder: string, ending: string): string =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(ending)).map((file) => readFileSync(join(folder, file), "utf8")).join("\n");
+
+/** Is the kernel named, in full or, where a loop makes the endings, as `gelu` or "gelu"? */
+function named(kernel: string, text: string): boolean {
+  const stem = kernel.replace(/_(forward|backward|many)$/, "");
+  return new RegExp(`\\b${kernel}\\b`).test(text) || (stem !== kernel && new RegExp(`["'\`]${stem}["'\`]|\\b${stem}:|\\["?${stem}\\b`).test(text));
+}
+
+describe("every kernel", () => {
+  const missingIn = (text: string, kernels = native().kernels()): string[] => kernels.filter((kernel) => !named(kernel, text));
+
+  it("is held against its reference by a test of this folder", () => {
+    const text = textOf("test/native-cuda", ".test.ts") + textOf("test/native-cuda", "-cases.ts");
+    assert.deepEqual(missingIn(text), []);
+    assert.deepEqual(missingIn(text, [["untested", "forward"].join("_")]), ["untested_forward"]);
+  });
+
+  it("that computes a gradient belongs to an op", () => assert.deepEqual(missingIn(textOf("runtime/ops", ".ts"), native().kernels().filter((kernel) => kernel.includes("_backward"))), []));
+
+  it("has a row in the benchmark of kernels", () => {
+    const rows = new Set([...everyRow(8, 8).map(({ kernel }) => kernel), ...Object.keys(exempt)]);
+    assert.deepEqual(native().kernels().filter((kernel) => !rows.has(kernel)), []);
+  });
+});
