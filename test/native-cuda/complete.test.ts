@@ -23,7 +23,7 @@ describe("every kernel", () => {
   it("is held against its reference by a test of this folder", () => {
     const text = textOf("test/native-cuda", ".test.ts") + textOf("test/native-cuda", "-cases.ts");
     assert.deepEqual(missingIn(text), []);
-    assert.deepEqual(missingIn(text, [["untested", "forward"].join("_")]), ["untested_forward"]);
+    assert.equal(missingIn(text, [["no", "such", "kernel"].join("_")]).length, 1);
   });
 
   it("that computes a gradient belongs to an op", () => assert.deepEqual(missingIn(textOf("runtime/ops", ".ts"), native().kernels().filter((kernel) => kernel.includes("_backward"))), []));
