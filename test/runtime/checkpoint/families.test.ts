@@ -67,44 +67,54 @@ describe("families of checkpoints", () => {
     return [...mapNames([theirs], table, table.dialects.find(({ name }) => name === dialect)!, prefix).ours.keys()][0];
   };
   it("name what the released checkpoints name", () => {
-    const pairs: [family: string, dialect: string, prefix: string, theirs: string, ours: string][] = [
-      ["llama", "hugging-face", "model.", "model.embed_tokens.weight", "embed_tokens.weight"],
-      ["llama", "hugging-face", "model.", "model.layers.31.self_attn.k_proj.weight", "layers.31.self_attn.k_proj.weight"],
-      ["llama", "hugging-face", "model.", "model.layers.0.post_attention_layernorm.weight", "layers.0.post_attention_layernorm.weight"],
-      ["llama", "hugging-face", "model.", "lm_head.weight", "lm_head.weight"],
-      ["llama", "hugging-face", "", "layers.7.mlp.gate_proj.weight", "layers.7.mlp.gate_proj.weight"],
-      ["llama", "meta", "", "layers.3.feed_forward.w3.weight", "layers.3.mlp.up_proj.weight"],
-      ["llama", "meta", "", "layers.3.feed_forward.w2.weight", "layers.3.mlp.down_proj.weight"],
-      ["llama", "meta", "", "output.weight", "lm_head.weight"],
-      ["beit", "unilm", "", "blocks.11.attn.relative_position_bias_table", "blocks.11.attn.relative_position_bias_table"],
-      ["beit", "unilm", "", "cls_pt_layers.1.mlp.fc2.bias", "cls_pt_layers.1.mlp.fc2.bias"],
-      ["beit", "hugging-face", "beit.", "beit.encoder.relative_position_bias.relative_position_bias_table", "rel_pos_bias.relative_position_bias_table"],
-      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.attention.attention.relative_position_bias.relative_position_bias_table", "blocks.5.attn.relative_position_bias_table"],
-      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.attention.attention.query.bias", "blocks.5.attn.q_bias"],
-      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.attention.output.dense.weight", "blocks.5.attn.proj.weight"],
-      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.output.dense.weight", "blocks.5.mlp.fc2.weight"],
-      ["beit", "hugging-face", "beit.", "beit.encoder.layer.5.lambda_2", "blocks.5.gamma_2"],
-      ["beit", "hugging-face", "beit.", "beit.embeddings.patch_embeddings.projection.bias", "patch_embed.proj.bias"],
-      ["beit", "hugging-face", "beit.", "layernorm.weight", "norm.weight"],
-      ["beit", "hugging-face", "beit.", "beit.pooler.layernorm.bias", "fc_norm.bias"],
-      ["beit", "hugging-face", "beit.", "classifier.weight", "head.weight"],
-      ["clip", "hugging-face", "", "vision_model.pre_layrnorm.weight", "visual.ln_pre.weight"],
-      ["clip", "hugging-face", "", "vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"],
-      ["clip", "hugging-face", "", "vision_model.encoder.layers.4.mlp.fc1.weight", "visual.transformer.resblocks.4.mlp.c_fc.weight"],
-      ["clip", "hugging-face", "", "text_model.encoder.layers.4.layer_norm2.bias", "transformer.resblocks.4.ln_2.bias"],
-      ["clip", "hugging-face", "", "text_model.final_layer_norm.weight", "ln_final.weight"],
-      ["clip", "hugging-face", "", "visual_projection.weight", "visual.proj"],
-      ["clip", "openai", "", "visual.transformer.resblocks.0.attn.in_proj_bias", "visual.transformer.resblocks.0.attn.in_proj_bias"],
-      ["clip", "openai", "", "logit_scale", "logit_scale"],
-      ["bert", "hugging-face", "bert.", "bert.encoder.layer.2.attention.output.LayerNorm.gamma", "encoder.layer.2.attention.output.LayerNorm.weight"],
-      ["bert", "hugging-face", "", "embeddings.LayerNorm.beta", "embeddings.LayerNorm.bias"],
-      ["vq-kd", "unilm", "", "encode_task_layer.2.weight", "encode_task_layer.2.weight"],
-      ["vq-kd", "unilm", "", "decoder.blocks.0.attn.q_bias", "decoder.blocks.0.attn.q_bias"],
-      ["vq-kd", "unilm", "", "quantize.embedding.weight", "quantize.embedding.weight"],
-      ["vlmo", "vlmo", "transformer.", "transformer.blocks.3.mlp_imag.fc1.weight", "blocks.3.mlp_imag.fc1.weight"],
-      ["vlmo", "vlmo", "transformer.", "transformer.norm.weight", "norm.weight"],
+    const wb = (theirs: string, ours: string): [string, string][] => ["weight", "bias"].map((part) => [`${theirs}.${part}`, `${ours}.${part}`]);
+    const [beitLayer, beitBlock] = ["beit.encoder.layer.5", "blocks.5"], table = "relative_position_bias_table";
+    const tables: [family: string, dialect: string, prefix: string, pairs: [theirs: string, ours: string][]][] = [
+      ["llama", "hugging-face", "model.", [
+        ["model.embed_tokens.weight", "embed_tokens.weight"], ["model.norm.weight", "norm.weight"], ["lm_head.weight", "lm_head.weight"],
+        ...["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm"]
+          .map((name): [string, string] => [`model.layers.31.${name}.weight`, `layers.31.${name}.weight`]),
+      ]],
+      ["llama", "hugging-face", "", [["layers.7.mlp.gate_proj.weight", "layers.7.mlp.gate_proj.weight"]]],
+      ["llama", "meta", "", [
+        ["tok_embeddings.weight", "embed_tokens.weight"], ["norm.weight", "norm.weight"], ["output.weight", "lm_head.weight"],
+        ...Object.entries({ "attention.wq": "self_attn.q_proj", "attention.wk": "self_attn.k_proj", "attention.wv": "self_attn.v_proj", "attention.wo": "self_attn.o_proj", "feed_forward.w1": "mlp.gate_proj",
+          "feed_forward.w3": "mlp.up_proj", "feed_forward.w2": "mlp.down_proj", attention_norm: "input_layernorm", ffn_norm: "post_attention_layernorm" })
+          .map(([theirs, ours]): [string, string] => [`layers.3.${theirs}.weight`, `layers.3.${ours}.weight`]),
+      ]],
+      ["beit", "unilm", "", ["cls_token", "mask_token", "pos_embed", `rel_pos_bias.${table}`, `blocks.11.attn.${table}`, "blocks.11.attn.qkv.weight", "blocks.11.attn.q_bias", "blocks.11.gamma_1",
+        "cls_pt_layers.1.mlp.fc2.bias", "lm_head.weight", "norm.bias", "fc_norm.weight"].map((name) => [name, name])],
+      ["beit", "hugging-face", "beit.", [
+        ["beit.embeddings.cls_token", "cls_token"], ["beit.embeddings.mask_token", "mask_token"], ...wb("beit.embeddings.patch_embeddings.projection", "patch_embed.proj"),
+        ["beit.embeddings.position_embeddings", "pos_embed"], [`beit.encoder.relative_position_bias.${table}`, `rel_pos_bias.${table}`],
+        [`${beitLayer}.attention.attention.relative_position_bias.${table}`, `${beitBlock}.attn.${table}`], ...wb(`${beitLayer}.layernorm_before`, `${beitBlock}.norm1`),
+        ...wb(`${beitLayer}.layernorm_after`, `${beitBlock}.norm2`), [`${beitLayer}.attention.attention.query.weight`, `${beitBlock}.attn.qkv.weight`],
+        [`${beitLayer}.attention.attention.query.bias`, `${beitBlock}.attn.q_bias`], [`${beitLayer}.attention.attention.value.bias`, `${beitBlock}.attn.v_bias`],
+        ...wb(`${beitLayer}.attention.output.dense`, `${beitBlock}.attn.proj`), [`${beitLayer}.lambda_1`, `${beitBlock}.gamma_1`], [`${beitLayer}.lambda_2`, `${beitBlock}.gamma_2`],
+        ...wb(`${beitLayer}.intermediate.dense`, `${beitBlock}.mlp.fc1`), ...wb(`${beitLayer}.output.dense`, `${beitBlock}.mlp.fc2`),
+        ...wb("layernorm", "norm"), ...wb("beit.pooler.layernorm", "fc_norm"), ...wb("lm_head", "lm_head"), ...wb("classifier", "head"),
+      ]],
+      ["clip", "hugging-face", "", [
+        ["vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight"], ["vision_model.embeddings.class_embedding", "visual.class_embedding"],
+        ["vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"], ...wb("vision_model.pre_layrnorm", "visual.ln_pre"), ...wb("vision_model.post_layernorm", "visual.ln_post"),
+        ["visual_projection.weight", "visual.proj"], ["text_projection.weight", "text_projection"], ["logit_scale", "logit_scale"], ...wb("text_model.final_layer_norm", "ln_final"),
+        ["text_model.embeddings.token_embedding.weight", "token_embedding.weight"], ["text_model.embeddings.position_embedding.weight", "positional_embedding"],
+        ...[["vision_model", "visual."], ["text_model", ""]].flatMap(([theirs, ours]) => Object.entries({ layer_norm1: "ln_1", layer_norm2: "ln_2", "self_attn.out_proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj" })
+          .flatMap(([from, to]) => wb(`${theirs}.encoder.layers.4.${from}`, `${ours}transformer.resblocks.4.${to}`))),
+        ["vision_model.encoder.layers.4.self_attn.q_proj.bias", "visual.transformer.resblocks.4.attn.in_proj_bias"],
+      ]],
+      ["clip", "openai", "", ["visual.conv1.weight", "visual.proj", "visual.transformer.resblocks.0.attn.in_proj_bias", "transformer.resblocks.0.ln_1.weight", "logit_scale"].map((name) => [name, name])],
+      ["bert", "hugging-face", "bert.", [
+        ...["word", "position", "token_type"].map((name): [string, string] => [`bert.embeddings.${name}_embeddings.weight`, `embeddings.${name}_embeddings.weight`]),
+        ["bert.embeddings.LayerNorm.gamma", "embeddings.LayerNorm.weight"], ["bert.embeddings.LayerNorm.beta", "embeddings.LayerNorm.bias"],
+        ...["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm"]
+          .flatMap((name) => wb(`bert.encoder.layer.2.${name}`, `encoder.layer.2.${name}`)),
+        ["bert.encoder.layer.2.attention.output.LayerNorm.gamma", "encoder.layer.2.attention.output.LayerNorm.weight"],
+      ]],
+      ["vq-kd", "unilm", "", ["encoder.cls_token", "encoder.pos_embed", "encoder.fc_norm.weight", "encode_task_layer.0.bias", "encode_task_layer.2.weight", "decode_task_layer.2.weight", "decoder.blocks.0.attn.q_bias", "quantize.embedding.weight"].map((name) => [name, name])],
+      ["vlmo", "vlmo", "transformer.", ["blocks.3.mlp_imag.fc1.weight", "blocks.3.norm2_text.bias", "blocks.9.mlp_vl.fc2.weight", "blocks.0.gamma_2", "norm.weight"].map((name) => [`transformer.${name}`, name])],
     ];
-    for (const [family, dialect, prefix, theirs, ours] of pairs) assert.equal(oursOf(family, dialect, prefix, theirs), ours, theirs);
+    for (const [family, dialect, prefix, pairs] of tables) for (const [theirs, ours] of pairs) assert.equal(oursOf(family, dialect, prefix, theirs), ours, `${family} ${dialect}: ${theirs}`);
   });
 
   it("leave out what carries nothing", () => {
@@ -121,6 +131,9 @@ describe("data that changes place", () => {
       ["teacher.visual.transformer.resblocks.0.attn.in_proj_weight", f32([6, 2], [1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24])],
       ["teacher.visual.proj", f32([2, 3], [1, 2, 3, 4, 5, 6])],
     ]);
+    const packed = new Map([["vision.blocks.1.attn.qkv.weight", ours.get("teacher.visual.transformer.resblocks.0.attn.in_proj_weight")!]]);
+    assert.deepEqual(written(planExport({ source: memorySource(packed), use: "image-encoder/beit", options: {} }).tensors),
+      new Map(["query", "key", "value"].map((part, i) => [`beit.encoder.layer.1.attention.attention.${part}.weight`, rows(1 + 10 * i)])));
     const theirs = written(planExport({ source: memorySource(ours), use: "teacher/clip", options: {}, dialect: "hugging-face" }).tensors);
     assert.deepEqual(theirs, new Map([
       ...["q", "k", "v"].map((part, i) => [`vision_model.encoder.layers.0.self_attn.${part}_proj.weight`, rows(1 + 10 * i)] as const),

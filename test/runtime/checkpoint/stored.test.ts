@@ -116,6 +116,20 @@ describe("weights in many files", () => {
   });
 });
 
+describe("a tensor larger than the pieces it is read in", () => {
+  const folder = temporaryFolder();
+  after(() => folder.remove());
+
+  it("comes out whole and in order", () => {
+    const path = join(folder.path, "large.safetensors"), values = Float32Array.from({ length: 5_000_001 }, (_, i) => i); // 20 MB, pieces have 8 MiB
+    writeSafetensors(path, new Map([["before", f32(7)], ["values", { dtype: "F32", shape: [values.length], data: new Uint8Array(values.buffer) }]]));
+    const source = openTensors(path), read = readNumbers(source, "values");
+    assert.equal(read.length, values.length);
+    assert.equal(read.findIndex((value, i) => value !== i), -1);
+    source.close();
+  });
+});
+
 describe("a file far larger than what is wanted of it", () => {
   const folder = temporaryFolder();
   after(() => folder.remove());
