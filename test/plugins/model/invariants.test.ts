@@ -1,6 +1,6 @@
 /** What must hold whatever the weights: padding is invisible, the future is invisible, experts and permutations behave. */
 import assert from "node:assert/strict";
-import { fromArray, linear, memory, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
+import { fromArray, linear, memory, native, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { positionsOf } from "../../../plugins/decoder/positions.ts";
 import { concatenation } from "../../../plugins/fusion/concatenation.ts";
@@ -206,6 +206,9 @@ describe("decoder/llama", () => {
       fillParameters(decoder, "f32");
       return decoder;
     });
+    const device = native(), { replay } = device;
+    let replays = 0;
+    device.replay = (program, inputs) => (replays++, replay(program, inputs));
     for (const page of ["first", "second"]) {
       const [compiled, eager] = await Promise.all(decoders.map(async (decoder) => {
         const state = await withTensors(() => ({ memory: input(page, [1, 3, 12], "f32"), memory_mask: ones(1, 3) }), (inputs) => decoder.begin(inputs, context()));
@@ -220,6 +223,9 @@ describe("decoder/llama", () => {
       }));
       assert.deepEqual(compiled, eager, page);
     }
+    device.replay = replay;
+    // 69 tokens one by one: 59 until the first 64 places are full, 10 behind them; of the first page three each are run or recorded
+    assert.equal(replays, 2 * 69 - 2 * 3);
     for (const decoder of decoders) for (const parameter of Object.values(decoder.parameters())) parameter.release();
     assert.equal(memory().tensors, before);
   });
