@@ -2,7 +2,7 @@
  * Attention forward and backward at N tokens: how fast, how much memory, and against PyTorch where that is installed.
  * `npm run bench -- attention [--json] [--write] [--tokens=2048] [--rounds=7] [--no-peer]`
  *
- * Best of the rounds on both sides, alternating; the peer has the fastest of 1 or 2 threads of torch and of its BLAS. Memory: the
+ * Best of the rounds on both sides, alternating; the peer has its fastest kernels of its BLAS and of 1 or 2 threads of torch and BLAS. Memory: the
  * pool's tensors above q, k, v, dy and the gradients, and the growth of the resident set over the first round, the kernels' own buffers included.
  */
 import { spawnSync } from "node:child_process";
@@ -12,6 +12,7 @@ import { Tape } from "../../runtime/autograd/index.ts";
 import * as ops from "../../runtime/ops/index.ts";
 import { Scope, type Tensor, configureDevice, fence, fromArray, memory } from "../../runtime/tensor/index.ts";
 import { noise } from "../native-cuda/device.ts";
+import { blasCores, peerVersions } from "./peers/peer.ts";
 import { keep, machine, report, reportFlags, rounded, say } from "./report.ts";
 
 const { values: flags } = parseArgs({ options: {
@@ -32,20 +33,27 @@ const cases: Case[] = [
 ];
 
 interface Peer { seconds: number; bytes: number; torch: string }
-function runPeer(threads: number, blas: number, causal: boolean, count: number): Peer | undefined {
+function runPeer(threads: number, blas: number, core: string | undefined, causal: boolean, count: number): Peer | undefined {
   const script = fileURLToPath(new URL("peers/attention.py", import.meta.url));
   const { status, stdout } = spawnSync("/usr/bin/python3", [script, ...[N, H, K, threads, count, Number(causal)].map(String)],
-    { encoding: "utf8", env: { ...process.env, OPENBLAS_NUM_THREADS: String(blas) } });
+    { encoding: "utf8", env: { ...process.env, OPENBLAS_NUM_THREADS: String(blas), ...(core ? { OPENBLAS_CORETYPE: core } : {}) } });
   return status === 0 ? JSON.parse(stdout) as Peer : undefined;
 }
 
-/** The fastest setting of the peer for as many threads as we have. */
+/** The fastest setting of the peer for as many threads as we have: kernels of its BLAS first, then with the best of them the threads. */
 function fastestPeer(threads: number, causal: boolean): Peer | undefined {
-  const settings = threads === 1 ? [[1, 1]] : [[1, 1], [1, 2], [2, 1], [2, 2]];
-  const runs = settings.map(([torch, blas]) => runPeer(torch, blas, causal, 3)).filter((run): run is Peer => run !== undefined);
-  return runs.sort((a, b) => a.seconds - b.seconds)[0];
+  const tried: { peer: Peer; core: string | undefined }[] = [];
+  const attempt = (torch: number, blas: number, core: string | undefined): void => {
+    const peer = runPeer(torch, blas, core, causal, 3);
+    if (peer) tried.push({ peer, core });
+    tried.sort((a, b) => a.peer.seconds - b.peer.seconds);
+  };
+  for (const core of [undefined, ...blasCores()]) attempt(threads, threads, core);
+  if (threads > 1) for (const [torch, blas] of [[1, 1], [1, 2], [2, 1]]) attempt(torch, blas, tried[0]?.core);
+  return tried[0]?.peer;
 }
 
+const hasPeer = !flags["no-peer"] && peerVersions() !== undefined;
 const inputs = new Scope("inputs");
 const [q, k, v, dy] = inputs.enter(() => [1, 2, 3, 4].map((seed) => fromArray(Float32Array.from(noise([N * H * K], seed).data), [1, N, H * K])));
 
@@ -78,7 +86,7 @@ for (const { name, rules, share, peer } of cases) {
     firstGrowth ??= (process.resourceUsage().maxRSS - resident) * 1024;
     let seconds = Infinity;
     for (let round = 0; round < rounds; round++) seconds = Math.min(seconds, (await step(rules)).seconds);
-    const other = peer && !flags["no-peer"] ? fastestPeer(threads, Boolean(rules.causal)) : undefined;
+    const other = peer && hasPeer ? fastestPeer(threads, Boolean(rules.causal)) : undefined;
     const ratio = other && other.seconds / seconds;
     const gflops = (14 * H * N * N * K * share) / seconds / 1e9, squares = bytes / (4 * H * N * N);
     const note = `${gflops.toFixed(0)} GFLOP/s, ${(bytes / 1e6).toFixed(1)} MB held, ${(100 * squares).toFixed(1)} % of H N N${other ? `, PyTorch ${other.torch} ${(other.seconds * 1000).toFixed(0)} ms` : ""}`;

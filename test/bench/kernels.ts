@@ -32,7 +32,7 @@ async function memory(): Promise<void> {
       best.set(threads, { ordinary: Math.max(ordinary, before?.ordinary ?? 0), streaming: Math.max(streaming, before?.streaming ?? 0) });
     });
     const found: { name: string; row: Row; seconds: Map<number, number> }[] = [];
-    const groups = [["f32", memoryRows(arrayBytes / 4 / width, width, "f32")], ["f32", optimizerRows(arrayBytes / 4 / width, width)]] as const;
+    const groups = [["f32", memoryRows(arrayBytes / 4 / width, width, "f32")], ["f32", optimizerRows(arrayBytes / 4 / width, width)], ["bf16", memoryRows(arrayBytes / 2 / width, width, "bf16")]] as const;
     for (const [dtype, rows] of groups) {
       measureCopy();
       for (const row of wanted(rows)) found.push({ name: `${row.kernel}/${dtype}`, row, seconds: await measure(row, threadCounts, { rounds, roundMs: 1 }) });
