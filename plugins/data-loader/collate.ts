@@ -19,7 +19,9 @@ export interface PageRow {
 export interface JointRow extends PageRow {
   ids: number[];
   hidden: Uint8Array;
+  /** 1 per hidden patch, and per hidden cell of merge x merge patches. */
   patchMask: Uint8Array;
+  cellMask: Uint8Array;
   alignment: Int32Array;
 }
 
@@ -29,10 +31,11 @@ export interface PageShape { side: number; grid: number; padId: number }
 
 export function collateJoint(rows: readonly JointRow[], shape: PageShape): { microbatch: HostMicrobatch; counts: Record<string, number> } {
   const T = padded(rows.map((row) => row.ids.length));
-  const P = shape.grid * shape.grid;
+  const cells: number[] = [];
   const labels = new Int32Array(rows.length * T).fill(-100);
   const alignment = new Int32Array(rows.length * T).fill(-100);
-  const index: number[] = [], targets: number[] = [], patches: number[] = [];
+  const index: number[] = [], targets: number[] = [];
+  let patches = 0;
   rows.forEach((row, b) => {
     alignment.set(row.alignment, b * T);
     row.hidden.forEach((hidden, t) => {
@@ -41,17 +44,18 @@ export function collateJoint(rows: readonly JointRow[], shape: PageShape): { mic
       index.push(b * T + t);
       targets.push(row.text.ids[t]);
     });
-    row.patchMask.forEach((hidden, p) => { if (hidden) patches.push(b * P + p); });
+    row.cellMask.forEach((hidden, cell) => { if (hidden) cells.push(b * row.cellMask.length + cell); });
+    patches += row.patchMask.reduce((n, hidden) => n + hidden, 0);
   });
   const tensors = {
     ...pageTensors(rows, rows.map((row) => row.ids), rows.map((row) => row.patchMask), T, shape),
     mlm_labels: i32(labels, [rows.length, T]),
     wpa_labels: i32(alignment, [rows.length, T]),
-    mlm_index: i32(index), mlm_targets: i32(targets), mim_index: i32(patches),
+    mlm_index: i32(index), mlm_targets: i32(targets), mim_index: i32(cells),
   };
   return {
     microbatch: microbatch(rows, tensors),
-    counts: { pages: rows.length, mlm_tokens: index.length, mim_patches: patches.length, wpa_tokens: alignment.reduce((n, label) => n + Number(label !== -100), 0) },
+    counts: { pages: rows.length, mlm_tokens: index.length, mim_patches: patches, wpa_tokens: alignment.reduce((n, label) => n + Number(label !== -100), 0) },
   };
 }
 

@@ -37,6 +37,8 @@ const options = z.strictObject({
   /** Side of the square the model sees, and of one patch, in pixels. */
   image_size: z.int().positive().default(128),
   patch_size: z.int().positive().default(16),
+  /** Patches per side of a cell, as the fusion has it: what is hidden of the image is hidden by whole cells. */
+  merge: z.int().positive().default(1),
   /** Longest sequences, in tokens, specials included. `max_answer` counts prompt and answer. */
   max_text: z.int().min(8).default(320),
   max_prompt: z.int().min(8).default(64),
@@ -46,7 +48,8 @@ const options = z.strictObject({
   mask_image: z.number().min(0).max(1).default(0.4),
   /** false: answers are text alone. */
   boxes: z.boolean().default(true),
-}).refine((o) => o.image_size % o.patch_size === 0, { message: "image_size must be a multiple of patch_size", path: ["image_size"] });
+}).refine((o) => o.image_size % o.patch_size === 0, { message: "image_size must be a multiple of patch_size", path: ["image_size"] })
+  .refine((o) => (o.image_size / o.patch_size) % o.merge === 0, { message: "merge must divide the patches per side, image_size / patch_size", path: ["merge"] });
 
 type Options = z.output<typeof options>;
 
@@ -60,7 +63,7 @@ export const shards = definePlugin({
     const P = (o.image_size / o.patch_size) ** 2;
     const sizes = { T: o.max_text, Q: o.max_prompt, A: o.max_answer, P };
     return o.objective === "joint"
-      ? { ...sizes, Nm: B * Math.ceil(o.mask_text * o.max_text), Np: B * Math.ceil(o.mask_image * P) }
+      ? { ...sizes, Nm: B * Math.ceil(o.mask_text * o.max_text), Np: B * Math.ceil((o.mask_image * P) / o.merge ** 2) }
       : { ...sizes, Na: B * o.max_answer, K: B * Math.floor(o.max_answer / boxTokens) };
   },
   create(o, host) {
@@ -230,16 +233,17 @@ class ShardLoader implements DataLoader {
   }
 
   #jointRow(page: ReadyPage, key: { seed: number; step: number; sample: number }): JointRow {
-    const { mask_text, mask_image, image_size, patch_size } = this.#options;
+    const { mask_text, mask_image, image_size, patch_size, merge } = this.#options;
     const { tokenizer } = this;
     const draw = (purpose: number) => stream({ ...key, site: purpose });
-    const grid = image_size / patch_size, cells = grid * grid;
+    const grid = image_size / patch_size, side = grid / merge, cells = side * side;
     const hidden = spanMask(draw(site.spans), page.text.boxes.map((box) => box !== undefined), { share: mask_text });
-    const patchMask = blockMask(draw(site.blocks), {
-      rows: grid, columns: grid, count: Math.floor(mask_image * cells + 0.5), smallestBlock: Math.max(4, Math.floor(0.08 * cells + 0.5)),
+    const cellMask = blockMask(draw(site.blocks), {
+      rows: side, columns: side, count: Math.floor(mask_image * cells + 0.5), smallestBlock: Math.max(4, Math.floor(0.08 * cells + 0.5)),
     });
+    const patchMask = Uint8Array.from({ length: grid * grid }, (_, p) => cellMask[Math.floor(p / grid / merge) * side + Math.floor((p % grid) / merge)]);
     return {
-      key: page.key, sampleId: key.sample, rgb: page.rgb, text: page.text, hidden, patchMask,
+      key: page.key, sampleId: key.sample, rgb: page.rgb, text: page.text, hidden, patchMask, cellMask,
       ids: corrupt(draw(site.tokens), page.text.ids, hidden, { maskId: tokenizer.special.mask, firstId: firstTextId(tokenizer), vocabulary: tokenizer.vocabulary }),
       alignment: alignmentLabels({ boxes: page.text.boxes, textMask: hidden, patchMask, grid }),
     };

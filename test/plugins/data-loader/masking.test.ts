@@ -10,7 +10,7 @@ describe("block masks", () => {
     assert.deepEqual(rows, ["01111111", "11111111", "11111111", "00100000", "00100000", "00000000", "00010000", "00000000"]);
   });
 
-  it("have exactly the wanted number of cells, whatever the shape (M-1)", () => {
+  it("have exactly the wanted number of cells, whatever the shape (M-1, INV-M1)", () => {
     for (let stream = 0; stream < 200; stream++) {
       for (const [rows, columns, count, smallestBlock] of [[8, 8, 26, 5], [4, 4, 6, 4], [14, 14, 75, 16], [2, 9, 7, 4], [8, 8, 64, 5], [3, 3, 0, 4], [1, 1, 1, 4]]) {
         const mask = blockMask(new Philox(1, stream), { rows, columns, count, smallestBlock });
@@ -27,7 +27,7 @@ describe("span masks", () => {
     assert.equal(spanMask(new Philox(7, 4), eligible, { share: 0.3 }).join(""), "000001111000110000000100");
   });
 
-  it("never touch what is not eligible and spend exactly their budget (M-2)", () => {
+  it("never touch what is not eligible and spend exactly their budget (M-2, INV-M2)", () => {
     for (let stream = 0; stream < 200; stream++) {
       const draw = new Philox(2, 1000 + stream);
       const eligible = Array.from({ length: 2 + (stream % 60) }, () => draw.uniform() < 0.7);

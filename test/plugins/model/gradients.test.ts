@@ -58,6 +58,8 @@ const cases: Case[] = [
   { plugin: fourier, options: { width: 8, features: 8, hidden: 6, grid: 2, coord_scale: 2 }, wants: [],
     inputs: () => ({ text_boxes: floats("boxes", [2, 3, 4], 0.5, 0.5), has_box: mask([[1, 1, 0], [0, 1, 1]]) }) },
   { plugin: multiway, options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2 }, inputs: sequenceInputs, wants: sequenceWants },
+  { plugin: concatenation, what: "merged patches", options: { image_width: 3, text_width: 10, width: 8, grid: 1, merge: 2 }, wants: ["image"],
+    inputs: () => ({ image: floats("image", [2, 5, 3]), text: floats("text", [2, 3, 10]), text_mask: mask([[1, 1, 1], [1, 1, 0]]) }) },
   { plugin: concatenation, options: { image_width: 6, text_width: 10, width: 8, grid: 2 }, inputs: sequenceInputs, wants: sequenceWants },
   { plugin: bert, options: { vocabulary: 9, width: 8, layers: 2, heads: 2, hidden: 12, positions: 4, memory_width: 6 }, wants: [],
     inputs: () => ({ prompt_ids: ids([[1, 5, 7], [1, 5, 0]]), prompt_mask: mask([[1, 1, 1], [1, 1, 0]]),

@@ -1,6 +1,7 @@
 /** How many numbers the vision side has in every preset and in the released models. Nothing is allocated: shapes alone are counted. */
 import assert from "node:assert/strict";
 import { memory, type Plugin } from "../../../runtime/index.ts";
+import { concatenation } from "../../../plugins/fusion/concatenation.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
 import { mimCodes } from "../../../plugins/objective/mim-codes.ts";
 import { clip } from "../../../plugins/teacher/clip.ts";
@@ -66,6 +67,13 @@ describe("parameter counts of the vision side", () => {
     const released = { image: 224, width: 768, layers: 12, heads: 12, codes: 8192, dim: 32, decoder_layers: 3, targets: 512 };
     assert.deepEqual(tokenizer(released), [108_829_216, 109_091_360]);
     assert.equal(tokenizer(released)[1] + 8192 + 8192 * 32, 109_361_696);
+  });
+
+  it("the projections into the fusion, at paper scale of cells of 2 x 2 patches", () => {
+    const projections = (options: Record<string, unknown>) => count(concatenation, options, (name) => name.startsWith("proj."));
+    assert.equal(projections({ image_width: 768, text_width: 768, width: 768 }), 1_181_184);
+    assert.equal(projections({ image_width: 768, text_width: 4096, width: 1024, merge: 2 }), 7_342_080);
+    assert.equal(projections({ image_width: 1024, text_width: 4096, width: 1024, merge: 2 }), 8_390_656);
   });
 
   it("frozen, the tokenizer is its encoder and codebook, and trains nothing", () => {
