@@ -28,9 +28,10 @@ export function inspect(path: string): Inspection {
       const { dtype, shape } = source.entry(name)!;
       return { name, dtype, shape, bytes: bytesOf({ dtype, shape }) };
     });
-    const map = source.format === "octavo checkpoint" ? undefined : recognise(source.names);
+    const named = ["octavo checkpoint", "peft adapter"].includes(formatOf(source));
+    const map = named ? undefined : recognise(source.names);
     return {
-      path: source.path, format: source.format, tensors, metadata: source.metadata,
+      path: source.path, format: formatOf(source), tensors, metadata: source.metadata,
       parameters: tensors.reduce((sum, { shape }) => sum + elements(shape), 0), bytes: tensors.reduce((sum, { bytes }) => sum + bytes, 0),
       ...(map && { guess: { family: map.family.name, dialect: map.dialect.name, understood: source.names.length - map.unexpected.length, plugins: Object.keys(map.family.targets) } }),
     };
@@ -38,6 +39,8 @@ export function inspect(path: string): Inspection {
     source.close();
   }
 }
+
+const formatOf = ({ format, names }: TensorSource): string => (names.length > 0 && names.every((name) => name.startsWith("base_model.model.")) ? "peft adapter" : format);
 
 function open(path: string): TensorSource {
   const ours = ["manifest.json", "checkpoints", "latest"].some((name) => existsSync(join(path, name)));
@@ -55,7 +58,7 @@ export interface ImportChoice {
   adapters?: readonly string[];
   /** Merge an adapter although it names another base model; its shapes must fit all the same. */
   anyBase?: boolean;
-  /** A checkpoint whose other components the result holds too. */
+  /** A checkpoint whose other components the result holds too; what it has of this one is left behind. */
   onto?: string;
   /** Go on with missing, mis-shaped and unsupported things: they start afresh, or are left out. */
   partial?: boolean;
@@ -81,7 +84,7 @@ export async function importWeights(path: string, choice: ImportChoice): Promise
     const baseName = choice.anyBase ? undefined : (config?._name_or_path as string | undefined);
     for (const { adapter } of adapters) requireFit(adapter, (name) => plan.tensors.get(prefix + name)?.shape, baseName);
     const merged = adapters.reduce((tensors, { adapter }) => withAdapter(tensors, prefix, adapter), plan.tensors);
-    const others = base?.names.filter((name) => !merged.has(name)).map((name) => [name, copied(base, name)] as const) ?? [];
+    const others = base?.names.filter((name) => !name.startsWith(prefix) && !merged.has(name)).map((name) => [name, copied(base, name)] as const) ?? [];
     const tensors = new Map([...merged, ...others]);
     await writeImported(choice.out, {
       tensors, signal: choice.signal, recipe: recipeOf(prefix, choice, plan),

@@ -87,6 +87,14 @@ describe("octavo inspect, import, export", () => {
     const file = openSafetensors(at("both", "model.safetensors"));
     assert.ok(["vision.cls_token", "prompt.bert.embeddings.LayerNorm.weight"].every((name) => file.names.includes(name)));
     file.close();
+    const deeper = new Map([...bert].flatMap(([name, tensor]) => [[name, tensor] as const, ...(name.includes(".0.") ? [[name.replace(".0.", ".1."), tensor] as const] : [])]));
+    mkdirSync(at("deeper"));
+    writeSafetensors(at("deeper", "model.safetensors"), deeper);
+    assert.equal((await octavo("import", at("deeper"), "--as", "prompt-encoder/bert", "--out", at("deep"), "--set", "heads=2")).code, 0);
+    assert.equal((await octavo("import", at("bert"), "--as", "prompt-encoder/bert", "--out", at("shallow"), "--onto", at("deep"), "--set", "heads=2")).code, 0);
+    const shallow = openSafetensors(at("shallow", "model.safetensors"));
+    assert.deepEqual(shallow.names.filter((name) => name.startsWith("prompt.bert.encoder.layer.1.")), [], "nothing of the former component stays");
+    shallow.close();
     const recipe = readFileSync(at("both", "recipe.yaml"), "utf8");
     assert.match(recipe, /vision:\n {4}use: image-encoder\/beit[^]*prompt:\n {4}use: prompt-encoder\/bert/);
   });
@@ -137,6 +145,7 @@ describe("octavo inspect, import, export", () => {
     assert.deepEqual([wrong.code, existsSync(at("merged"))], [2, false]);
     assert.match(wrong.err, /does not belong to this base model:\n {2}it was trained on others\/large, this is us\/tiny/);
     describe("us/tiny");
+    assert.equal((await octavo("inspect", at("adapter"), "--json")).events.at(-2)!.format, "peft adapter");
     const { code, err } = await octavo(...args);
     assert.equal(code, 0, err);
     const merged = openCheckpoint(at("merged"));

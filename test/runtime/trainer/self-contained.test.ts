@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { copyFileSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { builtins } from "../../../plugins/index.ts";
 import {
-  type RunResult, RecipeError, createRegistry, createRunFolder, evaluate, findCheckpoint, loadRecipe, openCheckpoint, openCheckpointTensors, planExport, planImport, readManifest, train, writeImported,
+  type RunResult, RecipeError, bytesOf, checkRecipe, createRegistry, createRunFolder, evaluate, findCheckpoint, loadRecipe, openCheckpoint, openCheckpointTensors, planExport, planImport, readManifest, train, writeImported,
 } from "../../../runtime/index.ts";
+import { loadStageModel } from "../../../runtime/pipeline/model.ts";
 import { openTrained } from "../../../runtime/trainer/trained-model.ts";
 import { miniRecipe, root, temporaryFolder } from "../../process/octavo.ts";
 import { memorySource, written } from "../checkpoint/memory-source.ts";
@@ -56,5 +57,31 @@ describe("a checkpoint carries what its model needs", function () {
     for (const name of plan.tensors.keys()) assert.deepEqual(second.parameter(name), first.parameter(name), name);
     assert.notDeepEqual(second.parameter("vision.cls_token"), first.parameter("vision.cls_token"), "what was not imported starts by the new seed");
     first.close(), second.close(), source.close();
+  });
+
+  it("a stage loads its own tensors out of a 12 GB checkpoint without touching the rest", async () => {
+    const small = openCheckpointTensors(trained), names = small.names.filter((name) => name.startsWith("text.")), checkpoint = join(folder.path, "large");
+    const huge = { name: "vision.huge", dtype: "F32", shape: [3_000_000_000] }, hole = 12_000_000_000; // a hole: no block of the disk is taken
+    const stored = names.map((name) => ({ name, ...small.entry(name)!, data: small.bytes(name, 0, bytesOf(small.entry(name)!)) }));
+    const header: Record<string, unknown> = { [huge.name]: { dtype: huge.dtype, shape: huge.shape, data_offsets: [0, hole] } };
+    let end = hole;
+    for (const { name, dtype, shape, data } of stored) header[name] = { dtype, shape, data_offsets: [end, (end += data.byteLength)] };
+    const text = Buffer.from(JSON.stringify(header)), length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(text.length));
+    mkdirSync(checkpoint);
+    const file = openSync(join(checkpoint, "model.safetensors"), "w");
+    writeSync(file, Buffer.concat([length, text]));
+    writeSync(file, Buffer.concat(stored.map(({ data }) => data)), 0, undefined, 8 + text.length + hole);
+    closeSync(file);
+    const tensors = [huge, ...stored].map(({ name, dtype, shape }) => ({ name, dtype, shape, file: "model.safetensors", role: "parameter" as const }));
+    writeFileSync(join(checkpoint, "manifest.json"), JSON.stringify({ ...readManifest(trained), tensors }));
+
+    const checked = await checkRecipe(loadRecipe(miniRecipe), registry), before = process.memoryUsage.rss();
+    const model = await loadStageModel(checked, { stage: "text", seed: 99, threads: 2, precision: "f32", openData: false, load: { checkpoint, optimizer: true } });
+    const grown = process.memoryUsage.rss() - before;
+    for (const { name, data } of stored) assert.deepEqual(new Uint8Array((await model.parameters[name].value.read()).buffer), new Uint8Array(data), name);
+    assert.ok(grown < 100e6, `resident memory grew by ${(grown / 1e6).toFixed(0)} MB`);
+    await model.close();
+    small.close();
   });
 });
