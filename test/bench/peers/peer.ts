@@ -38,7 +38,7 @@ export function peerVersions(): PeerVersions | undefined {
 /** Runs `peers/step.py COMMAND ...`; its one line of JSON. Rejects with what Python said. */
 export async function runPeer(args: readonly (string | number)[], setting?: PeerSetting): Promise<unknown> {
   const env = { ...process.env, ...(setting ? { OPENBLAS_NUM_THREADS: String(setting.blasThreads) } : {}), ...(setting?.core ? { OPENBLAS_CORETYPE: setting.core } : {}),
-    ...(setting?.keepMemory ? { MALLOC_MMAP_THRESHOLD_: String(2 ** 30), MALLOC_TRIM_THRESHOLD_: String(2 ** 34), MALLOC_TOP_PAD_: String(2 ** 26) } : {}) };
+    ...(setting?.keepMemory ? { MALLOC_MMAP_MAX_: "0", MALLOC_TRIM_THRESHOLD_: String(2 ** 34), MALLOC_TOP_PAD_: String(2 ** 26) } : {}) };
   const { stdout } = await promisify(execFile)(python, ["-B", script("step.py"), ...args.map(String)], { env, maxBuffer: 2 ** 26 });
   return JSON.parse(stdout);
 }
