@@ -88,11 +88,14 @@ function watched(context: ForwardContext): ForwardContext {
 
 function parts(results: NamedTensors) {
   const losses: (readonly [name: string, tensor: Tensor])[][] = [], gradients = new Map<string, Tensor>(), sums = new Map<string, Tensor>();
-  for (const [name, tensor] of Object.entries(results)) {
-    const [kind, ...rest] = name.split(" ");
-    if (kind === "gradient") gradients.set(rest[0], tensor);
-    else if (kind === "sum") sums.set(rest[0], tensor);
-    else if (kind === "loss") (losses[Number(rest[0])] ??= []).push([rest[1], tensor]);
+  for (const name in results) {
+    const tensor = results[name], space = name.indexOf(" "), rest = name.slice(space + 1);
+    if (name.startsWith("gradient ")) gradients.set(rest, tensor);
+    else if (name.startsWith("sum ")) sums.set(rest, tensor);
+    else if (name.startsWith("loss ")) {
+      const [microbatch, loss] = rest.split(" ");
+      (losses[Number(microbatch)] ??= []).push([loss, tensor]);
+    }
   }
   return { losses, squares: results.squares, gradients, sums };
 }
