@@ -4,12 +4,14 @@ import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
 import { fourier } from "../../../plugins/position/fourier.ts";
+import { miniClip } from "../../../plugins/teacher/clip.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
+import { vqKd } from "../../../plugins/visual-tokenizer/vq-kd.ts";
 import { build, sum } from "./harness.ts";
 
 /** The starting values of one component's parameters. */
-async function start(plugin: Plugin): Promise<Record<string, number[]>> {
-  const parameters = build(plugin).parameters();
+async function start(plugin: Plugin, options = {}): Promise<Record<string, number[]>> {
+  const parameters = build(plugin, options).parameters();
   materialise(parameters, { seed: 1, prefix: "" });
   const values: Record<string, number[]> = {};
   for (const [name, parameter] of Object.entries(parameters)) values[name] = Array.from(await parameter.value.read() as Float32Array);
@@ -40,6 +42,31 @@ describe("how parameters start", () => {
     }
     only(values["vision.rel_pos_bias.relative_position_bias_table"], 0, "bias table");
     only(values["vision.norm.weight"], 1, "norm weight");
+  });
+
+  it("image-encoder/beit: the second branch goes on counting blocks where it begins", async () => {
+    const values = await start(beit, { cls_pt: { early_layers: 1, head_layers: 2 }, layer_scale: 1e-5, abs_pos: true });
+    for (const [j, depth] of [[0, 2], [1, 3]]) {
+      near(largest(values[`vision.cls_pt_layers.${j}.attn.proj.weight`]), 0.02 / Math.sqrt(2 * depth), 0.01, `branch block ${j}`);
+      only(values[`vision.cls_pt_layers.${j}.gamma_2`], 1e-5, "gamma_2");
+    }
+    assert.ok(largest(values["vision.pos_embed"]) <= 0.02);
+  });
+
+  it("visual-tokenizer/vq-kd: both transformers as BEiT's, codes of unit length, nothing used yet", async () => {
+    const values = await start(vqKd, { train: true });
+    for (const part of ["encoder", "decoder"]) near(largest(values[`tokenizer.${part}.blocks.0.mlp.fc2.weight`]), 0.02 / Math.sqrt(2), 0.01, part);
+    near(rms(values["tokenizer.quantize.embedding.weight"]), 16 ** -0.5, 1e-6, "code");
+    only(values["tokenizer.quantize.cluster_size"], 0, "cluster_size");
+  });
+
+  it("teacher/mini-clip: deviations by width and depth, the scale at ln(1 / 0.07)", async () => {
+    const values = await start(miniClip);
+    near(rms(values["teacher.visual.transformer.resblocks.1.attn.in_proj_weight"]), 64 ** -0.5, 0.02, "in_proj");
+    near(rms(values["teacher.visual.transformer.resblocks.1.mlp.c_proj.weight"]), 64 ** -0.5 / Math.sqrt(2 * 2), 0.02, "c_proj");
+    near(rms(values["teacher.token_embedding.weight"]), 0.02, 0.02, "tokens");
+    near(rms(values["teacher.positional_embedding"]), 0.01, 0.02, "positions");
+    only(values["teacher.logit_scale"], Math.log(1 / 0.07), "logit_scale");
   });
 
   it("text-encoder/llama: normal with 0.02, norms one", async () => {
