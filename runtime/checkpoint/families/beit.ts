@@ -53,12 +53,15 @@ export const beit: Family = {
     ...(config.use_shared_relative_position_bias || config.use_relative_position_bias
       ? [{ option: "rel_pos_bias", value: config.use_relative_position_bias ? "per_layer" : "shared", neutral: "shared", from: "config.json use_relative_position_bias" }] : []),
     { option: "abs_pos", value: config.use_absolute_position_embeddings ?? false, neutral: false, from: "config.json use_absolute_position_embeddings" },
+    // 0 there means none; any other number was only what they started at
+    ...(config.layer_scale_init_value === 0 ? [{ option: "layer_scale", value: null, from: "config.json layer_scale_init_value" }] : []),
   ],
   fromShapes(shape, layers) {
     const ownTable = shape(`blocks.0.attn.${biasTable}`), table = ownTable ?? shape(shared), kernel = shape("patch_embed.proj.weight");
     return [
       ...fromTable({ width: shape("cls_token")?.[2], layers, heads: table?.[1], patch: kernel?.[2], image: table && kernel && gridOfTable(table[0]) * kernel[2] }),
       ...(table ? [{ option: "rel_pos_bias", value: ownTable ? "per_layer" : "shared", neutral: "shared", from: "the shapes" }] : []),
+      ...(shape("blocks.0.norm1.weight") && !shape("blocks.0.gamma_1") ? [{ option: "layer_scale", value: null, from: "the shapes" }] : []),
       { option: "abs_pos", value: shape("pos_embed") !== undefined, neutral: false, from: "the shapes" },
     ];
   },

@@ -21,6 +21,7 @@ const small: { plugin: Plugin; options: Record<string, unknown>; /** Not told by
   { plugin: llamaDecoder, options: { vocabulary: 11, width: 8, layers: 2, heads: 4, kv_heads: 2, head_dim: 6, hidden: 10, memory_width: 5 } },
   { plugin: beit, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2 } },
   { plugin: beit, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2, rel_pos_bias: "per_layer", abs_pos: true, layer_scale: 1e-5 } },
+  { plugin: beit, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2, layer_scale: null } },
   { plugin: beit, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2, cls_pt: { early_layers: 1, head_layers: 2 } }, given: { cls_pt: { early_layers: 1, head_layers: 2 } } },
   { plugin: clip, options: { image: 12, patch: 4, width: 8, layers: 2, heads: 2, targets: 6, text: { vocabulary: 9, context: 5, width: 4, layers: 3, heads: 2 } }, given: { text: {} } },
   { plugin: bert, options: { vocabulary: 11, width: 8, layers: 2, heads: 2, hidden: 10, positions: 7, memory_width: 5 } },
