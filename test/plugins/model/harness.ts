@@ -39,7 +39,7 @@ export async function compute(work: () => Record<string, Tensor>, ...components:
   try {
     const tensors = scope.enter(work);
     const values: Record<string, number[]> = {};
-    for (const [name, tensor] of Object.entries(tensors)) values[name] = Array.from(await tensor.read() as ArrayLike<number>);
+    for (const [name, tensor] of Object.entries(tensors)) values[name] = Array.from(await tensor.readNumbers());
     return values;
   } finally {
     scope.close();

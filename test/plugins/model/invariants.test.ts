@@ -1,6 +1,6 @@
 /** What must hold whatever the weights: padding is invisible, the future is invisible, experts and permutations behave. */
 import assert from "node:assert/strict";
-import { fromArray, linear, memory, native, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
+import { fromArray, linear, memory, native, widen, type DType, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { positionsOf } from "../../../plugins/decoder/positions.ts";
 import { concatenation } from "../../../plugins/fusion/concatenation.ts";
@@ -11,7 +11,7 @@ import { fill } from "./fill.ts";
 import { assertClose, build, compute, context, fillParameters, ids, mask, ones, type Precision } from "./harness.ts";
 
 const exact = 1e-12;
-const input = (name: string, shape: number[], dtype: Precision = "f64"): Tensor => fromArray(fill(name, shape), shape, dtype);
+const input = (name: string, shape: number[], dtype: DType = "f64"): Tensor => fromArray(fill(name, shape), shape, dtype);
 
 describe("text-encoder/llama", () => {
   const options = { vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, head_dim: 4, hidden: 24 };
@@ -161,10 +161,10 @@ describe("decoder/llama", () => {
     assert.notDeepEqual(a.slice(32), b.slice(32));
   });
 
-  for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype: "f32", tolerance: 1e-5 }] as const) {
+  for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype: "f32", tolerance: 1e-5 }, { dtype: "bf16", tolerance: 0.02 }] as const) {
     it(`DE-3 generates token by token what one forward gives, in ${dtype}, rows of different length`, async () => {
       const before = memory().tensors;
-      const decoder = tinyDecoder(dtype);
+      const decoder = tinyDecoder(dtype === "f64" ? "f64" : "f32"), told = context({ precision: dtype === "bf16" ? "bf16" : "f32" });
       // Two questions of 4 and 2 tokens, then three answer tokens each; row 1 of the memory has a padded slot.
       const question = [[1, 5, 7, 6], [1, 6, 0, 0]], answers = [[11, 12, 13], [14, 15, 16]];
       const given = () => ({
@@ -172,10 +172,11 @@ describe("decoder/llama", () => {
       });
 
       const generated: number[][][] = [];
-      const state = await withTensors(given, (inputs) => decoder.begin(inputs, context()));
+      const state = await withTensors(given, (inputs) => decoder.begin(inputs, told));
       for (const step of [question.flat(), ...[0, 1, 2].map((i) => answers.map((row) => row[i]))]) {
         const logits = decoder.next(state, Int32Array.from(step));
-        const values = Array.from(await logits.read() as ArrayLike<number>);
+        assert.equal(logits.dtype, dtype === "bf16" ? "f32" : dtype);
+        const values = Array.from(await logits.readNumbers());
         logits.dispose();
         generated.push([values.slice(0, 23), values.slice(23)]);
       }
@@ -190,8 +191,8 @@ describe("decoder/llama", () => {
           const { hidden, embedding } = decoder.forward({
             memory: oneRow("memory"), memory_mask: mask([row === 0 ? [1, 1, 1] : [1, 0, 1]]), prompt: oneRow("prompt"),
             dec_ids: ids([whole]), dec_mask: ones(1, whole.length),
-          }, context());
-          return { logits: linear(hidden, embedding) };
+          }, told);
+          return { logits: linear(widen(hidden), embedding) };
         });
         generated.forEach((step, i) => assertClose(step[row], logits.slice((length - 1 + i) * 23, (length + i) * 23), tolerance, `row ${row}, step ${i}`));
       }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { builtins } from "../../../plugins/index.ts";
 import {
-  type Precision, type RunEvent, type RunResult, type Tensor, checkRecipe, createRegistry, createRunFolder, evaluate, fastBf16, fence, loadRecipe, memory, readManifest, train,
+  type Precision, type RunEvent, type RunResult, type Tensor, answer, checkRecipe, createRegistry, createRunFolder, evaluate, fastBf16, fence, loadRecipe, memory, readManifest, train,
 } from "../../../runtime/index.ts";
 import { MicrobatchPass } from "../../../runtime/pipeline/microbatch.ts";
 import { loadStageModel } from "../../../runtime/pipeline/model.ts";
@@ -15,9 +15,9 @@ describe("training in bf16", function () {
   const folder = temporaryFolder(), registry = createRegistry(builtins);
   after(() => folder.remove());
 
-  async function run(overrides: readonly string[], o: { threads?: number; resume?: string } = {}): Promise<RunResult & { events: RunEvent[] }> {
+  async function run(overrides: readonly string[], { recipe = miniRecipe, ...o }: { recipe?: string; threads?: number; resume?: string } = {}): Promise<RunResult & { events: RunEvent[] }> {
     const events: RunEvent[] = [];
-    const result = await train(loadRecipe(miniRecipe, overrides), {
+    const result = await train(loadRecipe(recipe, overrides), {
       runFolder: createRunFolder(folder.path, "bf16", new Date()).path, registry, inProcess: true, threads: 2, onEvent: (event) => events.push(event), ...o,
     });
     return { ...result, events };
@@ -97,6 +97,15 @@ describe("training in bf16", function () {
     for (const [name, loss] of Object.entries(wide.losses)) {
       assert.ok(Math.abs(narrow.losses[name] - loss) <= 0.01 * loss, `${name}: ${narrow.losses[name]} beside ${loss}`);
       assert.notEqual(narrow.losses[name], loss);
+    }
+  });
+
+  it("a model fine-tuned in bf16 answers, and so it does in f32", async () => {
+    const { checkpoint } = await run(["train.steps=1", "train.batch=2", "train.microbatches=1", "train.precision=bf16"], { recipe: join(root, "examples/demo/fine-tune.yaml") });
+    const page = join(root, "examples/data/pages/X00016469623.jpg");
+    for (const set of [[], ["train.precision=f32"]]) {
+      const { tokens, text, seconds } = await answer(checkpoint!, page, "What is the total?", { registry, maxTokens: 6, set });
+      assert.ok(tokens > 0 && tokens <= 6, `${tokens} tokens: ${text}, in ${seconds} s`);
     }
   });
 
