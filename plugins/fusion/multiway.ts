@@ -19,6 +19,8 @@ export const multiway = definePlugin({
     /** How many of the last layers have one expert for both modalities. */
     vision_language_layers: z.int().nonnegative().default(1),
     layer_scale: z.number().default(0.1),
+    /** Rate at which the last layer drops whole pages of a branch; it rises evenly from 0 for the first. */
+    drop_path: z.number().min(0).lt(1).default(0),
     eps: z.number().positive().default(1e-6),
   }).refine((o) => o.vision_language_layers <= o.layers, { error: "vision_language_layers must not exceed layers", path: ["vision_language_layers"] })
     .refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
@@ -30,14 +32,17 @@ export const multiway = definePlugin({
       experts: i < o.layers - o.vision_language_layers ? "image-text" : "vision-language",
     }));
     const norm = nn.layerNorm({ width: o.width, eps: o.eps });
+    const rates = nn.dropPathRates(o.drop_path, o.layers);
     const parameters = { ...joined.parameters(), ...nn.collect({ "fusion.blocks": blocks, "fusion.norm": norm }) };
 
     return {
       parameters: () => parameters,
       // image (B, 1 + P, Dv), text (B, T, Dt) -> memory (B, M, D), memory_mask (B, M)
-      forward: (inputs) => {
+      forward: (inputs, context) => {
         const { tokens, mask, imageTokens } = joined.join(inputs);
-        const states = blocks.reduce((x, block) => block.forward(x, { imageTokens, keyMask: mask }), tokens);
+        const states = blocks.reduce((x, block, i) => block.forward(x, {
+          imageTokens, keyMask: mask, drop: nn.dropBranches(`fusion.blocks.${i}`, rates[i], context),
+        }), tokens);
         return { memory: norm.forward(states), memory_mask: mask };
       },
     };

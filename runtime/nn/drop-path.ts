@@ -11,7 +11,7 @@ export interface Randomness {
 }
 
 /** A residual branch before it is added; `part` tells the branches of one block apart. */
-export type DropBranch = (branch: Tensor, part: "attn" | "mlp") => Tensor;
+export type DropBranch = (branch: Tensor, part: "attn" | "mlp" | "mlp_imag" | "mlp_text" | "mlp_vl") => Tensor;
 
 /** Rates of `count` blocks: rising evenly from 0 for the first to `rate` for the last. One block alone drops nothing. Source: Huang et al. 2016. */
 export const dropPathRates = (rate: number, count: number): number[] =>

@@ -5,8 +5,8 @@ export { type PackedAttention, type PackedAttentionInput, packedAttention } from
 export { type MaterialiseOptions, type Module, Parameter, type Parameters, collect, countParameters, freeze, materialise, release } from "./parameter.ts";
 export { type RopeScaling, ropeFrequencies, ropeFrequencies64 } from "./rope-frequencies.ts";
 export { type Grid, type RelativeBiasResize, resizePositions, resizeRelativeBias } from "./table-resize.ts";
-export { type BeitBlock, type BeitBlockInput, type BeitBlockOptions, addScaled, beitBlock, relativeBiasTable } from "./transformer-beit.ts";
+export { type BeitBlock, type BeitBlockInput, type BeitBlockOptions, beitBlock, relativeBiasTable } from "./transformer-beit.ts";
 export { type BertLayer, bertLayer } from "./transformer-bert.ts";
 export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, growCache, llamaLayer, releaseCache } from "./transformer-llama.ts";
-export { type MultiwayBlock, type MultiwayBlockOptions, multiwayBlock } from "./transformer-multiway.ts";
+export { type MultiwayBlock, type MultiwayBlockInput, type MultiwayBlockOptions, multiwayBlock } from "./transformer-multiway.ts";
 export { type ClipBlock, type ClipBlockOptions, type Start, clipBlock } from "./transformer-clip.ts";

@@ -57,9 +57,6 @@ export function beitBlock({ width, heads, hidden = 4 * width, layerScale, eps = 
 /** gamma * branch, or the branch itself without layer scale. */
 const scaled = (branch: Tensor, gamma: Parameter | undefined): Tensor => (gamma ? ops.mul(branch, gamma.value) : branch);
 
-/** x + gamma * branch, or x + branch without layer scale. */
-export const addScaled = (x: Tensor, branch: Tensor, gamma: Parameter | undefined): Tensor => ops.add(x, scaled(branch, gamma));
-
 /** The parameter behind BEiT's relative position bias: ((2h-1)(2w-1)+3, heads), starting at zero. */
 export const relativeBiasTable = ([height, width]: Grid, heads: number): Parameter =>
   new Parameter([(2 * height - 1) * (2 * width - 1) + 3, heads], { kind: "zeros" });

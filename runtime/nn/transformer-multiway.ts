@@ -1,9 +1,11 @@
 import * as ops from "../ops/index.ts";
 import type { Tensor } from "../tensor/index.ts";
+import type { DropBranch } from "./drop-path.ts";
 import { layerNorm, mlp, truncatedNormal } from "./layers.ts";
 import { packedAttention } from "./packed-attention.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
-import { addScaled } from "./transformer-beit.ts";
+
+type Part = Parameters<DropBranch>[1];
 
 export interface MultiwayBlockOptions {
   width: number;
@@ -16,8 +18,17 @@ export interface MultiwayBlockOptions {
 }
 
 export interface MultiwayBlock extends Module {
-  /** x (B, M, D), image tokens first -> (B, M, D). `imageTokens` is how many; 0 or M for a page of one modality. */
-  forward(x: Tensor, o: { imageTokens: number; keyMask?: Tensor; positional?: Tensor }): Tensor;
+  /** x (B, M, D), image tokens first -> (B, M, D). */
+  forward(x: Tensor, o: MultiwayBlockInput): Tensor;
+}
+
+export interface MultiwayBlockInput {
+  /** How many tokens are of the image; 0 or M for a page of one modality. */
+  imageTokens: number;
+  keyMask?: Tensor;
+  positional?: Tensor;
+  /** Drops samples of a branch before it is added, each expert's by itself: `dropBranches`. */
+  drop?: DropBranch;
 }
 
 /**
@@ -33,14 +44,17 @@ export function multiwayBlock({ width, heads, hidden = 4 * width, experts, layer
   const expert = () => ({ norm: layerNorm({ width, eps }), feedForward: mlp({ width, hidden, init }) });
   type Expert = ReturnType<typeof expert>;
   const shared = { gamma_1, gamma_2, norm1, attn };
-  const through = (x: Tensor, { norm, feedForward }: Expert) => addScaled(x, feedForward.forward(norm.forward(x)), gamma_2);
-  const attend = (x: Tensor, o: { keyMask?: Tensor; positional?: Tensor }) => addScaled(x, attn.forward(norm1.forward(x), o), gamma_1);
+  const addBranch = (x: Tensor, branch: Tensor, gamma: Parameter, part: Part, drop: DropBranch = (all) => all) =>
+    ops.add(x, drop(ops.mul(branch, gamma.value), part));
+  const through = (x: Tensor, { norm, feedForward }: Expert, part: Part, drop?: DropBranch) =>
+    addBranch(x, feedForward.forward(norm.forward(x)), gamma_2, part, drop);
+  const attend = (x: Tensor, o: MultiwayBlockInput) => addBranch(x, attn.forward(norm1.forward(x), o), gamma_1, "attn", o.drop);
 
   if (experts === "vision-language") {
     const vl = expert();
     return {
       parameters: () => collect({ ...shared, norm2_vl: vl.norm, mlp_vl: vl.feedForward }),
-      forward: (x, o) => through(attend(x, o), vl),
+      forward: (x, o) => through(attend(x, o), vl, "mlp_vl", o.drop),
     };
   }
   const imag = expert(), text = expert();
@@ -49,10 +63,10 @@ export function multiwayBlock({ width, heads, hidden = 4 * width, experts, layer
     forward(x, o) {
       const textTokens = x.shape[1] - o.imageTokens;
       x = attend(x, o);
-      if (textTokens === 0) return through(x, imag);
-      if (o.imageTokens === 0) return through(x, text);
+      if (textTokens === 0) return through(x, imag, "mlp_imag", o.drop);
+      if (o.imageTokens === 0) return through(x, text, "mlp_text", o.drop);
       const [image, words] = ops.split(x, 1, [o.imageTokens, textTokens]);
-      return ops.concat([through(image, imag), through(words, text)], 1);
+      return ops.concat([through(image, imag, "mlp_imag", o.drop), through(words, text, "mlp_text", o.drop)], 1);
     },
   };
 }

@@ -58,6 +58,7 @@ const cases: Case[] = [
   { plugin: fourier, options: { width: 8, features: 8, hidden: 6, grid: 2, coord_scale: 2 }, wants: [],
     inputs: () => ({ text_boxes: floats("boxes", [2, 3, 4], 0.5, 0.5), has_box: mask([[1, 1, 0], [0, 1, 1]]) }) },
   { plugin: multiway, options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2 }, inputs: sequenceInputs, wants: sequenceWants },
+  { plugin: multiway, what: "drop path", options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2, drop_path: 0.5 }, inputs: sequenceInputs, wants: sequenceWants },
   { plugin: concatenation, what: "merged patches", options: { image_width: 3, text_width: 10, width: 8, grid: 1, merge: 2 }, wants: ["image"],
     inputs: () => ({ image: floats("image", [2, 5, 3]), text: floats("text", [2, 3, 10]), text_mask: mask([[1, 1, 1], [1, 1, 0]]) }) },
   { plugin: concatenation, options: { image_width: 6, text_width: 10, width: 8, grid: 2 }, inputs: sequenceInputs, wants: sequenceWants },

@@ -78,6 +78,22 @@ describe("fusion/multiway", () => {
     order.forEach((from, i) => assertClose(row(permuted, 5 + i), row(straight, 5 + from), exact, `text token ${from} at ${i}`));
   });
 
+  it("drop path changes pages while training, by their sample alone, and nothing otherwise", async () => {
+    const fuseSamples = async (sampleIds: number[], training: boolean, drop_path = 0.9) => {
+      const fusion = build(multiway, { ...widths, heads: 2, layers: 2, drop_path });
+      fillParameters(fusion, "f64");
+      const batch = sampleIds.length, same = (name: string, size: number) => sampleIds.flatMap(() => [...fill(name, [size])]);
+      const { memory } = await compute(() => fusion.forward({
+        image: fromArray(same("image", 80), [batch, 5, 16], "f64"), text: fromArray(same("text", 64), [batch, 4, 16], "f64"), text_mask: ones(batch, 4),
+      }, context({ training, sampleIds })), fusion);
+      return sampleIds.map((_, b) => memory.slice(b * 144, (b + 1) * 144));
+    };
+    const ids = Array.from({ length: 12 }, (_, i) => i), trained = await fuseSamples(ids, true);
+    assert.ok(new Set(trained.map((page) => page.join())).size > 1, "like pages are dropped differently");
+    for (const [i, page] of (await fuseSamples(ids.slice(5, 8), true)).entries()) assertClose(page, trained[5 + i], exact, `sample ${5 + i} in another batch`);
+    for (const page of await fuseSamples(ids, false)) assertClose(page, (await fuseSamples([0], true, 0))[0], exact, "not training");
+  });
+
   it("without layer scale it is fusion/concatenation", async () => {
     const none = Object.fromEntries([0, 1].flatMap((i) => ["gamma_1", "gamma_2"].map((g) => [`fusion.blocks.${i}.${g}`, new Float64Array(16)])));
     const flat = await fuse({ heads: 2, layers: 2 }, { given: none });
