@@ -1,7 +1,7 @@
 /** The verbs of the command line as functions: what `octavo check|train|ablate|ask|evaluate|plugins` call, and programs too. */
 import { join } from "node:path";
 import {
-  answer, checkFile, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
+  answer, checkFile, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
   type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
@@ -104,18 +104,11 @@ export async function ablate(path: string, choice: AblateChoice = {}): Promise<S
     check: (recipe) => checkRecipe(recipe, registry),
     async train(recipe, { runFolder, onEvent, signal }) {
       const result = await trainIn(recipe, registry, runFolder, { ...choice, onEvent, signal });
-      if (result.reason !== "finished" || study.metric === "loss") return;
-      const { losses, scores, examples } = await evaluateCheckpoint(result.checkpoint!, { registry, threads: choice.threads, signal });
-      onEvent({ event: "evaluation", step: result.step, examples, scores: { ...heldOut(losses), ...scores } });
+      if (result.reason !== "finished" || study.metric === "loss" || recipe.evaluate?.every !== undefined) return; // then the run has done it
+      onEvent(evaluationEvent(await evaluateCheckpoint(result.checkpoint!, { registry, threads: choice.threads, signal })));
     },
     onEvent: choice.onEvent, onRunEvent: choice.onRunEvent, signal: choice.signal,
   });
-}
-
-/** Losses on held-out pages under the names by which a study asks for them: `held-out.mlm`, and `held-out.loss`, their sum. */
-export function heldOut(losses: Record<string, number>): Record<string, number> {
-  const sum = Object.values(losses).reduce((total, loss) => total + loss, 0);
-  return { "held-out.loss": sum, ...Object.fromEntries(Object.entries(losses).map(([name, loss]) => [`held-out.${name}`, loss])) };
 }
 
 export interface AskChoice { /** Word JSON of an image; default: beside it, with its name. */ words?: string; /** A picture of the page with the answer's boxes. */ out?: string; threads?: number }

@@ -2,14 +2,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { checkToJson, formatCheck } from "../../runtime/index.ts";
+import { checkToJson, formatCheck, heldOut } from "../../runtime/index.ts";
 import { packageRoot } from "../launcher/entries.ts";
 import { formatReport } from "../study/report.ts";
-import { ablate, ask, check, evaluate, heldOut, listPlugins, readRecipe, train, type TrainChoice, type AblateChoice } from "../verbs.ts";
+import { ablate, ask, check, evaluate, listPlugins, readRecipe, train, type TrainChoice, type AblateChoice } from "../verbs.ts";
 import { doctor, formatFindings } from "./doctor.ts";
 import type { Output, Streams } from "./output.ts";
 import { formatPlugins, pluginEvents } from "./plugins.ts";
-import { runProgress } from "./progress.ts";
+import { runProgress, scoreLines } from "./progress.ts";
 import { serveAgent, serveCoordinator } from "./serve.ts";
 import { stopOnSignals } from "./stop.ts";
 import { weightCommands } from "./weights.ts";
@@ -72,7 +72,7 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
       const result = await evaluate(checkpoint, o);
       output.event({ event: "evaluation", ...result } as { event: string });
       output.say(`${result.checkpoint}: step ${result.step}, ${result.examples} held-out examples${result.cutShort ? `, ${result.cutShort} answers cut short` : ""}`);
-      for (const [name, value] of Object.entries({ ...heldOut(result.losses), ...result.scores })) output.say(`  ${name.padEnd(24)} ${value.toPrecision(5)}`);
+      for (const line of scoreLines({ ...heldOut(result.losses), ...result.scores })) output.say(`  ${line}`);
     });
 
   weightCommands(command, output, positive);

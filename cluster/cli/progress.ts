@@ -35,10 +35,18 @@ function describe(event: RunEvent, steps: number): string | undefined {
       return `step ${event.step + 1}/${steps}  loss ${event.loss.toFixed(4)}${parts ? ` (${parts})` : ""}  ${event.pagesPerSecond.toFixed(1)} pages/s  ETA ${Math.round(event.etaSeconds)} s`;
     }
     case "phase": return `${event.phase}${event.message ? `: ${event.message}` : ""}`;
-    case "evaluation": return `evaluation after step ${event.step}: ${Object.entries(event.scores).map(([name, value]) => `${name} ${value.toFixed(4)}`).join(", ")}`;
+    case "evaluation": return [`evaluation after step ${event.step}${event.examples === undefined ? "" : `, ${event.examples} held-out examples`}`, ...scoreLines(event.scores)].join("\n  ");
     case "checkpoint": return `checkpoint of step ${event.step}: ${event.path}`;
     case "warning": return `warning: ${event.message}`;
     case "end": return `${event.reason} after step ${event.step} in ${event.seconds.toFixed(1)} s${event.loss === undefined ? "" : `, loss ${event.loss.toFixed(4)}`}${event.checkpoint ? `\ncheckpoint: ${event.checkpoint}` : ""}`;
     case "failure": return undefined; // thrown as well, and said once as the command's error
   }
+}
+
+/** A line per score; an accuracy has its baseline beside it. */
+export function scoreLines(scores: Readonly<Record<string, number>>): string[] {
+  return Object.entries(scores).filter(([name]) => !name.endsWith(".unigram")).map(([name, value]) => {
+    const baseline = scores[name.replace(/\.accuracy$/, ".unigram")];
+    return `${name.padEnd(24)} ${value.toPrecision(5)}${name.endsWith(".accuracy") && baseline !== undefined ? `  (always the most frequent: ${baseline.toPrecision(5)})` : ""}`;
+  });
 }

@@ -4,7 +4,8 @@
  *
  *   L = CE_text + location_weight * CE_loc + 5 * L1 + 2 * (1 - GIoU)
  *
- * Text and location labels are averaged apart, boxes over boxes, each by the count of the whole batch; none gives 0.
+ * Text and location labels are averaged apart, boxes over boxes, each by the count of the whole batch; none gives 0. `accuracy` is the share of
+ * all counted tokens, text and location, that are ranked first given those before them.
  * Sources: weights and head shape of DETR (Carion et al. 2020), GIoU of Rezatofighi et al. 2019, location tokens of Pix2Seq (Chen et al. 2022).
  */
 import { z } from "zod";
@@ -12,6 +13,7 @@ import {
   add, boxGiou, boxL1, crossEntropy, definePlugin, gatherRows, linear, nn, port, relu, reshape, scale, sigmoid, widen,
   type Tensor, type TensorComponent,
 } from "../../runtime/index.ts";
+import { correct } from "./correct.ts";
 import { labelledRows } from "./labelled-rows.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { splitByKind } from "./split-labels.ts";
@@ -23,7 +25,7 @@ export interface AnswerObjective extends TensorComponent {
 }
 
 export const answer = definePlugin({
-  kind: "objective", name: "answer", version: "1.0.0",
+  kind: "objective", name: "answer", version: "1.1.0",
   about: "Next-token loss over text and location tokens, plus a DETR-style box head (L1 and GIoU).",
   options: z.strictObject({
     width: z.int().positive().default(128),
@@ -47,6 +49,7 @@ export const answer = definePlugin({
     out: {
       loss: port([1]), text_loss: port([1], { gradient: false }), loc_loss: port([1], { gradient: false }),
       l1_loss: port([1], { gradient: false }), giou_loss: port([1], { gradient: false }),
+      accuracy: port([1], { gradient: false }),
     },
   }),
   create({ width, location_base, location_bins, location_weight, l1_weight, giou_weight }): AnswerObjective {
@@ -64,7 +67,7 @@ export const answer = definePlugin({
     return {
       parameters: () => parameters,
       boxes,
-      // hidden (B, A, D), embedding (V, D), Na counted positions, K boxes -> loss (1) and its four parts
+      // hidden (B, A, D), embedding (V, D), Na counted positions, K boxes -> loss and its four parts, accuracy (1)
       forward: ({ hidden, embedding, labels, dec_index, dec_targets, box_targets, box_index }, { counts }) => {
         const { rows, targets } = labelledRows("objective/answer", hidden,
           { labels, index: dec_index, targets: dec_targets }, ["labels", "dec_index", "dec_targets"]);
@@ -74,14 +77,16 @@ export const answer = definePlugin({
         const locationLoss = crossEntropy(logits, location, { weight: meanWeight(counts, "answer_loc_tokens") });
         const predicted = boxes(gatherRows(reshape(hidden, [hidden.shape[0] * hidden.shape[1], width]), box_index));
         const perBox = meanWeight(counts, "boxes");
+        const perToken = meanWeight({ tokens: counts.answer_text_tokens + counts.answer_loc_tokens }, "tokens");
         const l1 = boxL1(predicted, box_targets, { weight: perBox });
         const giou = boxGiou(predicted, box_targets, { weight: perBox });
         const tokenLoss = add(textLoss, scale(locationLoss, location_weight));
         return {
           loss: add(tokenLoss, add(scale(l1, l1_weight), scale(giou, giou_weight))),
-          text_loss: textLoss, loc_loss: locationLoss, l1_loss: l1, giou_loss: giou,
+          text_loss: textLoss, loc_loss: locationLoss, l1_loss: l1, giou_loss: giou, accuracy: correct(logits, targets, perToken),
         };
       },
+      targets: ({ labels, dec_targets }) => dec_targets ?? reshape(labels, [labels.size]),
     };
   },
 });

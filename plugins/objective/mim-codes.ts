@@ -5,7 +5,8 @@
  * Source: BEiT (Bao et al. 2021), BEiT v2 (Peng et al. 2022, eq. 5 and 6).
  */
 import { z } from "zod";
-import { add, argmax, cast, crossEntropy, definePlugin, eq, port, scale, sum, withoutRecording, type Tensor } from "../../runtime/index.ts";
+import { add, crossEntropy, definePlugin, port, type Tensor } from "../../runtime/index.ts";
+import { correct } from "./correct.ts";
 import { branchPorts, codesOfMaskedCells, maskedPatches, maskedPatchesOptions, maskedPatchesPorts, patchesOf } from "./masked-patches.ts";
 import { meanWeight } from "./mean-weight.ts";
 
@@ -27,10 +28,11 @@ export const mimCodes = definePlugin({
         const labels = codesOfMaskedCells(inputs.codes, inputs.mim_index, o);
         const logits = heads.answers(inputs);
         const losses = logits.map((each) => crossEntropy(each, labels, { weight: meanWeight(counts, "mim_patches", weight) }));
-        const accuracy = withoutRecording(() => scale(sum(cast(eq(argmax(logits[0], -1), labels), "f32")), meanWeight(counts, "mim_patches")));
+        const accuracy = correct(logits[0], labels, meanWeight(counts, "mim_patches"));
         const [main, branch] = losses;
         return branch ? { loss: add(main, branch), accuracy, main_loss: main, cls_pt_loss: branch } : { loss: main, accuracy };
       },
+      targets: ({ codes, mim_index }) => codesOfMaskedCells(codes, mim_index, o),
     };
   },
 });

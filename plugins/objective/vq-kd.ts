@@ -1,7 +1,7 @@
 /**
  * Learning a visual vocabulary: what the codes decode to shall be like the teacher's features, and the encoder shall stay near its codes.
  * `rec_loss = mean over patches of 1 - cos(rec, target)`, `quant_loss = beta * mean (stopgrad(z_q) - z)²`, both over the patches of the whole
- * batch. `codes_used` is the share of the vocabulary that this batch used.
+ * batch. `codes_used` is the share of the vocabulary that this batch used; of an evaluation, the share that all held-out pages used.
  * Source: Peng et al. 2022 (BEiT v2), eq. 3; van den Oord et al. 2017 (commitment).
  *
  * Not separable: a codebook starts from one look at the whole batch, and the codes used by parts of a batch are no share of it. Losses and
@@ -40,6 +40,8 @@ export const vqKdLoss = definePlugin({
       const quant_loss = squaredError(latent, z_q, { weight: (beta * share) / dim });
       return { loss: add(rec_loss, quant_loss), rec_loss, quant_loss, codes_used: withoutRecording(() => shareUsed(codes, count)) };
     },
+    targets: ({ codes }) => reshape(codes, [codes.size]),
+    judge: ({ uses }) => ({ codes_used: uses.size / count }),
   }),
 });
 

@@ -69,7 +69,7 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
     if (node) nodes.push(node);
   }
   const optimizer = await check.chosen(recipe.train.optimizer, "optimizer", ["train", "optimizer"], true);
-  const evaluator = recipe.evaluate && await check.chosen(recipe.evaluate.evaluator, "evaluator", ["evaluate", "evaluator"], true);
+  const evaluator = recipe.evaluate?.evaluator && await check.chosen(recipe.evaluate.evaluator, "evaluator", ["evaluate", "evaluator"], true);
   const trackers: (Chosen | undefined)[] = [];
   for (const [i, tracker] of recipe.trackers.entries()) trackers.push(await check.chosen(tracker, "tracker", ["trackers", i], false));
 

@@ -41,8 +41,7 @@ export class MicrobatchPass {
       if (!data) throw new Error(`microbatch: ${node.name} was given no data`);
       outputs = upload(data);
     } else {
-      const edges = this.graph.edges.filter((edge) => edge.to[0] === node.name);
-      const inputs = Object.fromEntries(edges.map((edge) => [edge.to[1], this.value(...edge.from)]));
+      const { edges, inputs } = this.#inputs(node);
       const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
       const addUp = this.context.training ? (name: string, tensor: Tensor) => void this.#sums.set(outputKey(node.name, name), tensor) : undefined;
       const pass = forwardPass(node.component as TensorComponent, inputs, wants, withAddUp(this.context, addUp));
@@ -50,6 +49,19 @@ export class MicrobatchPass {
       outputs = pass.outputs;
     }
     for (const [port, tensor] of Object.entries(outputs)) this.#values.set(outputKey(node.name, port), tensor);
+  }
+
+  #inputs(node: GraphNode): { edges: Edge[]; inputs: Record<string, Tensor> } {
+    const edges = this.graph.edges.filter((edge) => edge.to[0] === node.name);
+    return { edges, inputs: Object.fromEntries(edges.map((edge) => [edge.to[1], this.value(...edge.from)])) };
+  }
+
+  /** After `forward`: the classes that the objectives here asked for, by objective; of those that choose among classes. */
+  targets(): [name: string, classes: Tensor][] {
+    return this.scope.enter(() => this.nodes.flatMap((node): [string, Tensor][] => {
+      const classes = (node.component as Partial<TensorComponent>).targets?.(this.#inputs(node).inputs);
+      return classes ? [[node.name, classes]] : [];
+    }));
   }
 
   /** An output of `forward`, or a tensor that was received. */

@@ -58,7 +58,14 @@ export const recipeSchema = z.strictObject({
   /** Process -> its components. Absent: the data loader in one, everything else in another. */
   stages: z.record(name, z.array(z.string()).min(1)).optional(),
   train: train.prefault({}),
-  evaluate: z.strictObject({ evaluator: plugin, limit: z.int().min(1).optional(), every: z.int().min(1).optional() }).optional(),
+  evaluate: z.strictObject({
+    /** What scores generated answers; without one an evaluation is losses and accuracies. */
+    evaluator: plugin.optional(),
+    /** Held-out pages or questions at most. */
+    limit: z.int().min(1).optional(),
+    /** Evaluate while training: after so many steps, and after the last. Absent: when asked. */
+    every: z.int().min(1).optional(),
+  }).optional(),
   trackers: z.array(plugin).default([]),
 });
 

@@ -69,6 +69,13 @@ export interface TensorComponent {
    * part of every step, with the sums over the whole batch of what `forward` gave to `context.addUp`; writes into parameters in place.
    */
   afterStep?(sums: Record<string, Tensor>): void;
+  /**
+   * Of an objective that chooses among classes: the classes it asks for, i32 (K), -100 where it asks nothing. An evaluation counts them:
+   * beside a metric `accuracy` it says what always naming the most frequent class of the training pages would have reached.
+   */
+  targets?(inputs: Record<string, Tensor>): Tensor;
+  /** What an evaluation can say beyond means: laid over them by name. `means`: of loss and metrics; `uses`: how often each class was asked for. */
+  judge?(held: { means: Readonly<Record<string, number>>; uses: ReadonlyMap<number, number> }): Record<string, number>;
 }
 
 /** Opaque to everybody but the decoder that made it (prefix states, key/value caches). */

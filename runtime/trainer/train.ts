@@ -11,6 +11,7 @@ import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
 import type { DataLoader, ProcessStats, Registry, RunEvent, Tracker } from "../plugin/index.ts";
 import { createHost } from "../plugin/index.ts";
 import { withPrecision } from "../pipeline/precision.ts";
+import { evaluate, evaluationEvent } from "./evaluate.ts";
 import { startInProcess } from "./in-process.ts";
 import { type RunFolder, openRunFolder } from "./run-folder.ts";
 import { recipeOf } from "./trained-model.ts";
@@ -65,6 +66,8 @@ class Training {
   /** Read when the run starts: a file changed meanwhile is not the one it trains with. */
   readonly #modelFiles: readonly ModelFile[];
   #checkpoint: string | undefined;
+  /** Steps finished. */
+  #at: number;
   #first: StepOutcome | undefined;
   #last: StepOutcome | undefined;
   #trainedMs = 0;
@@ -81,6 +84,7 @@ class Training {
       // A run that goes on computes as it did before, also on another machine.
       if (checked.recipe.train.precision === "auto") this.checked = { ...checked, recipe: withPrecision(checked.recipe, recipeOf(path).train.precision) };
     }
+    this.#at = this.#resumed?.manifest.step ?? 0;
   }
 
   async run(): Promise<RunResult> {
@@ -91,7 +95,12 @@ class Training {
       this.checked = { ...this.checked, recipe: withPrecision(this.checked.recipe, runner.precision) };
       this.#writeRecipe();
       this.#announce(runner);
-      return await this.#train(runner);
+      await this.#train(runner);
+      const stats = await runner.stats();
+      const done = runner;
+      runner = undefined;
+      await done.close(); // an evaluation after the last step has the machine to itself
+      return await this.#end(stats);
     } catch (error) {
       this.#fail(error);
       throw error;
@@ -125,21 +134,33 @@ class Training {
     if (runner.links.length > 0) this.#tell({ event: "links", links: runner.links });
   }
 
-  async #train(runner: StepRunner): Promise<RunResult> {
-    const { steps, checkpoint } = this.checked.recipe.train;
-    let step = this.#resumed?.manifest.step ?? 0;
-    const from = step;
-    while (step < steps && !this.o.signal?.aborted) {
-      await this.#step(runner, step++);
-      if (step === steps || this.o.signal?.aborted || (checkpoint.every && step % checkpoint.every === 0)) await this.#save(runner, step);
+  async #train(runner: StepRunner): Promise<void> {
+    const { train: { steps, checkpoint }, evaluate: { every } = {} } = this.checked.recipe;
+    const from = this.#at;
+    while (this.#at < steps && !this.o.signal?.aborted) {
+      await this.#step(runner, this.#at++);
+      const judged = every !== undefined && this.#at % every === 0;
+      if (this.#at === steps || this.o.signal?.aborted || judged || (checkpoint.every && this.#at % checkpoint.every === 0)) await this.#save(runner, this.#at);
+      if (judged && this.#at < steps) await this.#evaluate();
     }
-    if (step === from && !this.#resumed) await this.#save(runner, step); // nothing trained: the untrained model is still asked for
-    const stats = await runner.stats();
+    if (this.#at === from && !this.#resumed) await this.#save(runner, this.#at); // nothing trained: the untrained model is still asked for
+  }
+
+  async #end(stats: RunResult["stats"]): Promise<RunResult> {
+    const { steps } = this.checked.recipe.train;
+    const reason = this.#at < steps ? "stopped" : "finished";
+    if (reason === "finished" && this.checked.recipe.evaluate?.every !== undefined) await this.#evaluate();
     this.#tell({ event: "stats", stages: stats });
-    const reason = step < steps ? "stopped" : "finished";
     const seconds = (performance.now() - this.#started) / 1000;
-    this.#tell({ event: "end", reason, step, loss: this.#last?.loss, seconds, runFolder: this.o.runFolder, checkpoint: this.#checkpoint });
-    return { reason, step, losses: this.#losses, runFolder: this.o.runFolder, first: this.#first, last: this.#last, checkpoint: this.#checkpoint, seconds, stats };
+    this.#tell({ event: "end", reason, step: this.#at, loss: this.#last?.loss, seconds, runFolder: this.o.runFolder, checkpoint: this.#checkpoint });
+    return { reason, step: this.#at, losses: this.#losses, runFolder: this.o.runFolder, first: this.#first, last: this.#last, checkpoint: this.#checkpoint, seconds, stats };
+  }
+
+  /** Of the last checkpoint, here: an evaluation needs all components, wherever they are trained. */
+  async #evaluate(): Promise<void> {
+    const { threads } = this.checked.recipe.train;
+    const checkpoint = this.#checkpoint ?? this.#resumed!.path;
+    this.#tell(evaluationEvent(await evaluate(checkpoint, { registry: this.o.registry, threads: threads === "auto" ? undefined : threads })));
   }
 
   async #step(runner: StepRunner, step: number): Promise<void> {

@@ -94,7 +94,7 @@ describe("training in bf16", function () {
   it("held-out losses are those of f32 within 1 %, in the precision of the checkpoint or another", async () => {
     const { checkpoint } = await run(["train.steps=2", "train.precision=bf16"]);
     const [narrow, wide] = [await evaluate(checkpoint!, { registry, limit: 4 }), await evaluate(checkpoint!, { registry, limit: 4, set: ["train.precision=f32"] })];
-    for (const [name, loss] of Object.entries(wide.losses)) {
+    for (const [name, loss] of Object.entries(wide.losses).filter(([name]) => !name.includes("."))) {
       assert.ok(Math.abs(narrow.losses[name] - loss) <= 0.01 * loss, `${name}: ${narrow.losses[name]} beside ${loss}`);
       assert.notEqual(narrow.losses[name], loss);
     }
