@@ -1,8 +1,8 @@
 /** The verbs of the command line as functions: what `octavo check|train|ablate|ask|evaluate|plugins` call, and programs too. */
 import { join } from "node:path";
 import {
-  answer, checkFile, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
-  type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent,
+  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
+  type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent, type StreamOptions,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
 import { clusterLauncher } from "./launcher/cluster.ts";
@@ -111,7 +111,8 @@ export async function ablate(path: string, choice: AblateChoice = {}): Promise<S
   });
 }
 
-export interface AskChoice { /** Word JSON of an image; default: beside it, with its name. */ words?: string; /** A picture of the page with the answer's boxes. */ out?: string; threads?: number }
+export interface PageChoice { /** Word JSON of an image; default: beside it, with its name. */ words?: string; threads?: number; signal?: AbortSignal }
+export interface AskChoice extends PageChoice, StreamOptions { /** A picture of the page with the answer's boxes. */ out?: string }
 
 /** Asks a checkpoint about one page: an image with its word JSON, or a PDF with a text layer. */
 export async function ask(checkpoint: string, page: string, prompt: string, choice: AskChoice = {}): ReturnType<typeof answer> {
@@ -121,6 +122,11 @@ export async function ask(checkpoint: string, page: string, prompt: string, choi
     await writePageWithBoxes(choice.out, found.page.image!, found.boxes);
   }
   return found;
+}
+
+/** How likely each answer of a closed list is, the likeliest first. */
+export async function choose(checkpoint: string, page: string, prompt: string, choices: readonly string[], choice: PageChoice = {}): ReturnType<typeof chooseAnswer> {
+  return chooseAnswer(checkpoint, page, prompt, choices, { ...choice, registry: await catalogue() });
 }
 
 export interface EvaluateChoice { /** The same components as they start: what a trained model is compared with. */ untrained?: boolean; /** Longest answer. */ maxTokens?: number; limit?: number; threads?: number; set?: readonly string[]; signal?: AbortSignal }

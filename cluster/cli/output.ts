@@ -9,6 +9,8 @@ export interface Output {
   event(event: { event: string }): void;
   /** For people; nothing with --json. */
   say(text: string): void;
+  /** The same without an end of line, for what is still growing. */
+  write(text: string): void;
   /** Beside the result: to stderr for people, an event for programs. */
   warn(message: string): void;
   /** The error as one message. Gives the exit code. */
@@ -33,6 +35,7 @@ export function createOutput(json: boolean, { out, err }: Streams): Output {
   return {
     json, event,
     say: (text) => { if (!json) out(`${text}\n`); },
+    write: (text) => { if (!json) out(text); },
     warn: (message) => (json ? event({ event: "warning", message } as { event: string }) : err(`warning: ${message}\n`)),
     fail(error) {
       const message = explain(error);

@@ -5,7 +5,8 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { checkToJson, formatCheck, heldOut } from "../../runtime/index.ts";
 import { packageRoot } from "../launcher/entries.ts";
 import { formatReport } from "../study/report.ts";
-import { ablate, ask, check, evaluate, listPlugins, readRecipe, train, type TrainChoice, type AblateChoice } from "../verbs.ts";
+import { ablate, check, evaluate, listPlugins, readRecipe, train, type TrainChoice, type AblateChoice } from "../verbs.ts";
+import { askCommand } from "./ask.ts";
 import { doctor, formatFindings } from "./doctor.ts";
 import type { Output, Streams } from "./output.ts";
 import { formatPlugins, pluginEvents } from "./plugins.ts";
@@ -54,16 +55,7 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
       }
     });
 
-  command("ask <checkpoint> <page> <prompt>", "ask a checkpoint about a page: an image with its word JSON, or a PDF with a text layer")
-    .option("--words <file>", "word JSON of the image (default: the file beside it with the same name)")
-    .option("--out <png>", "write the page with the answer's boxes")
-    .option("--threads <n>", "threads", positive)
-    .action(async (checkpoint: string, page: string, prompt: string, o: { words?: string; out?: string; threads?: number }) => {
-      const { page: _page, ...found } = await ask(checkpoint, page, prompt, o); // the page's bytes are no answer
-      output.event({ event: "answer", ...found, ...(o.out ? { out: o.out } : {}) } as { event: string });
-      output.say(found.text || "(no answer)");
-      if (o.out) output.say(`page with ${found.boxes.length} box${found.boxes.length === 1 ? "" : "es"}: ${o.out}`);
-    });
+  askCommand(command, output, positive);
 
   command("evaluate <checkpoint>", "score a checkpoint on the pages its recipe holds out")
     .option("--limit <n>", "at most so many questions", positive)

@@ -1,4 +1,4 @@
-import { concat, nn, RuntimeError, Scope, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
+import { cast, concat, fromArray, indexSelect, nn, RuntimeError, Scope, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
 
 /** What generation carries from token to token. Its tensors belong to it until `release`. */
 export interface Generation {
@@ -48,6 +48,24 @@ export function makeRoom(state: Generation, positions: number): void {
 /** The caches' tensors by name, for a compiled step. */
 export const cacheTensors = (caches: readonly nn.KeyValueCache[]): Record<string, Tensor> =>
   Object.fromEntries(caches.flatMap(({ k, v }, layer) => [[`k${layer}`, k!], [`v${layer}`, v!]]));
+
+/** A generation whose row i stands where row `rows[i]` of another stands. That one stays as it is. */
+export function branchOf(state: Generation, rows: readonly number[]): Generation {
+  const [batch] = state.keyMask.shape;
+  if (rows.length === 0 || rows.some((row) => !Number.isInteger(row) || row < 0 || row >= batch)) {
+    throw new RuntimeError("ERR_INPUT", `decoder/llama branch: expected rows from 0 to ${batch - 1}, got ${rows.length === 0 ? "none" : rows.join(", ")}. `
+      + "Name for each new row the row it goes on from.", { batch, rows: [...rows] });
+  }
+  const kept = keepOnly(() => {
+    const index = fromArray(Int32Array.from(rows), [rows.length]);
+    const { real, hidden, keyMask, caches } = state;
+    const floats: Record<string, Tensor> = { real, ...(hidden && { hidden }), ...cacheTensors(caches) };
+    const picked = Object.fromEntries(Object.entries(floats).map(([name, tensor]) => [name, indexSelect(tensor, 0, index)]));
+    return { ...picked, keyMask: cast(indexSelect(cast(keyMask, "f32"), 0, index), "u8") } as Record<string, Tensor>;
+  });
+  const caches = state.caches.map(({ capacity }, layer) => ({ capacity, k: kept[`k${layer}`], v: kept[`v${layer}`] }));
+  return { ...state, caches, real: kept.real, hidden: kept.hidden, keyMask: kept.keyMask };
+}
 
 /** Flat positions b * A + a of each row's last real token; the last position of a row without any. */
 export function lastReal(real: readonly boolean[], batch: number): Int32Array {

@@ -8,6 +8,7 @@
  * DE-3: `begin` and `next` give the numbers that one `forward` over all tokens would give; the prefix is computed once.
  * DE-4: the step of one token is the same work whatever was generated before (caches have room and are written where a tensor says), so
  *       it is compiled: replayed to the same bits, for all pages of the same batch size and room.
+ * DE-5: a branch of a generation goes on as the row it was taken from would have: the same bits, whatever stands beside it.
  */
 import { z } from "zod";
 import {
@@ -15,7 +16,7 @@ import {
   widen, widened, writeRows, zeros, type GenerativeDecoder, type Precision, type Tensor,
 } from "../../runtime/index.ts";
 import { countReal, positionsOf } from "./positions.ts";
-import { cacheTensors, capacityFor, keepOnly, lastReal, makeRoom, release, tokensPerRow, type Generation } from "./generation.ts";
+import { branchOf, cacheTensors, capacityFor, keepOnly, lastReal, makeRoom, release, tokensPerRow, type Generation } from "./generation.ts";
 
 export const llamaDecoder = definePlugin({
   kind: "decoder", name: "llama", version: "1.0.0",
@@ -133,6 +134,8 @@ export const llamaDecoder = definePlugin({
         Object.assign(state, kept, { length: state.length + shape[1] });
         return enteredScope()?.adopt(logits) ?? logits;
       },
+
+      branch: (opaque, rows) => branchOf(opaque as Generation, rows),
 
       hidden: (opaque) => {
         const { hidden } = opaque as Generation;

@@ -86,6 +86,11 @@ export interface GenerativeDecoder extends TensorComponent {
   begin(inputs: Record<string, Tensor>, context: ForwardContext): DecoderState;
   /** ids (B, A) of the new tokens -> logits (B, V) of the last position. */
   next(state: DecoderState, ids: Int32Array): Tensor;
+  /**
+   * A state of its own whose row i goes on where row `rows[i]` of `state` stands: any number of rows, in any order, repeated as wanted
+   * (beams that change places, several answers to one page). `state` stays as it is; both are ended by the caller.
+   */
+  branch(state: DecoderState, rows: readonly number[]): DecoderState;
   /** (B, D): the last hidden state, for heads that read boxes from it. */
   hidden?(state: DecoderState): Tensor;
   end(state: DecoderState): void;

@@ -33,6 +33,10 @@ export function firstTextId(tokens: Tokens): number {
   return tokens.locationBase + tokens.locationBins;
 }
 
+/** Does only the limit on tokens forbid something here? The longest that any choice needs is a box and `<eos>`. */
+export const isLimited = (remaining: number): boolean => remaining < boxAndEnd;
+const boxAndEnd = 7;
+
 /** Which ids may come next when at most `remaining` more tokens (with `<eos>`) can be written. */
 export function allowedNext(state: AnswerState, tokens: Tokens, remaining: number): IdRanges {
   const { special } = tokens;
@@ -40,7 +44,7 @@ export function allowedNext(state: AnswerState, tokens: Tokens, remaining: numbe
   const ranges: [number, number][] = [];
   // What each choice still needs up to and with <eos>, itself included.
   const text = remaining >= 2 ? [[firstTextId(tokens), tokens.vocabulary] as [number, number]] : [];
-  const box = remaining >= 7 ? [only(special.box)] : [];
+  const box = remaining >= boxAndEnd ? [only(special.box)] : [];
   const next = remaining >= 3 ? [only(special.item)] : [];
   switch (state.phase) {
     case "start": ranges.push(...text, ...box, only(special.none)); break;

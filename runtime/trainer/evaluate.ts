@@ -2,14 +2,14 @@ import { RuntimeError } from "../errors.ts";
 import { MicrobatchPass } from "../pipeline/microbatch.ts";
 import type { StageModel } from "../pipeline/model.ts";
 import type { Evaluator, HostBatch, HostMicrobatch, RunEvent, TensorComponent } from "../plugin/index.ts";
-import { type GenerateOptions, generateAnswers } from "./answer.ts";
+import { generateAnswers } from "./answer.ts";
+import type { GenerateOptions } from "./generation-options.ts";
 import { readScalars } from "./step.ts";
 import { type OpenOptions, type TrainedModel, openTrained } from "./trained-model.ts";
 
 export interface EvaluateOptions extends OpenOptions, GenerateOptions {
   /** Pages (pre-training) or questions (fine-tuning) at most. Default: the recipe's, else all. */
   limit?: number;
-  signal?: AbortSignal;
 }
 
 export interface EvaluationResult {
@@ -45,7 +45,7 @@ export async function evaluateOpen(trained: TrainedModel, o: Omit<EvaluateOption
   const { recipe, evaluator } = trained.checked;
   const limit = o.limit ?? recipe.evaluate?.limit;
   const { losses, examples: seen } = await heldOutLosses(trained.model, limit, o.signal);
-  const asked = evaluator ? await scoreAnswers(trained, limit, o) : undefined;
+  const asked = evaluator ? await scoreHeldOut(trained, limit, o) : undefined;
   return {
     checkpoint: trained.folder, step: trained.manifest.step, losses, scores: asked?.scores ?? {}, examples: asked?.examples ?? seen,
     cutShort: asked?.cutShort ?? 0, samples: asked?.samples ?? [], seconds: (performance.now() - begun) / 1000,
@@ -147,7 +147,7 @@ function totalCounts(batches: readonly HostBatch[]): Record<string, number> {
   return total;
 }
 
-async function scoreAnswers({ checked, model }: TrainedModel, limit: number | undefined, o: GenerateOptions & { signal?: AbortSignal }) {
+async function scoreHeldOut({ checked, model }: TrainedModel, limit: number | undefined, o: GenerateOptions) {
   const { plugin, options } = checked.evaluator!;
   const evaluator = plugin.create(options, checked.host) as Evaluator;
   const examples = (await model.loader!.examples("held-out")).slice(0, limit);

@@ -1,5 +1,7 @@
 export { type AnswerItem, type AnswerState, advance, allowedNext, answerStart, bestAllowed, binCentre, canonicalOrder, firstTextId, isAllowed, locationBin, parseAnswer, renderAnswer } from "./answer-grammar.ts";
-export { type AskedAnswer, type GenerateOptions, type GeneratedAnswer, answer, generateAnswers } from "./answer.ts";
+export { type AnswerToken, type AskedAnswer, type GeneratedAnswer, type StreamOptions, answer, chooseAnswer, generateAnswers, streamAnswers } from "./answer.ts";
+export { type GenerateOptions, type GenerationMode, generationModes, generationPlan } from "./generation-options.ts";
+export { type AnswerScore, type ScoreOptions, scoreAnswers } from "./score-answers.ts";
 export { type EvaluateOptions, type EvaluationResult, evaluate, evaluateOpen, evaluationEvent, heldOut } from "./evaluate.ts";
 export { type RunFolder, createRunFolder, openRunFolder } from "./run-folder.ts";
 export { type StepInput, type StepResult, trainStep } from "./step.ts";
