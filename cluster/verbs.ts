@@ -1,5 +1,6 @@
 /** The verbs of the command line as functions: what `octavo check|train|ablate|ask|evaluate|plugins` call, and programs too. */
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
 import {
   answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
   type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent, type StreamOptions,
@@ -7,6 +8,10 @@ import {
 import { loadClusterFile } from "./launcher/cluster-file.ts";
 import { clusterLauncher } from "./launcher/cluster.ts";
 import { localLauncher } from "./launcher/local.ts";
+import { checkSequence, type CheckedSequence } from "./sequence/check-sequence.ts";
+import { runSequence, type SequenceEvent } from "./sequence/run-sequence.ts";
+import { loadSequence } from "./sequence/sequence-file.ts";
+import type { SequenceSummary } from "./sequence/summary.ts";
 import type { StudyReport } from "./study/report.ts";
 import { runStudy, type StudyEvent } from "./study/run-study.ts";
 import { loadStudy } from "./study/study-file.ts";
@@ -67,6 +72,33 @@ export async function train(path: string, choice: TrainChoice = {}): ReturnType<
   if (choice.resume !== undefined) findCheckpoint(choice.resume); // what is wrong so far leaves no run folder behind
   const runFolder = createRunFolder(choice.runs ?? "runs", recipe.name, new Date()).path;
   return trainIn(recipe, registry, runFolder, choice);
+}
+
+/** The same of a sequence of recipes, and whether its stages fit each other. Throws RecipeError with the mistakes of all stages. */
+export async function checkStages(path: string, choice: RecipeChoice = {}): Promise<CheckedSequence> {
+  return checkSequence(loadSequence(path, overridesOf(choice)), await catalogue());
+}
+
+export interface TrainStagesChoice extends Omit<TrainChoice, "onEvent"> {
+  /** The folder of a stopped sequence: finished stages are kept, the interrupted one goes on from its newest checkpoint. */
+  resume?: string;
+  onEvent?: (event: SequenceEvent) => void;
+  onRunEvent?: (event: RunEvent, stage: string) => void;
+}
+
+/** Trains the recipes of a sequence one after another, in one folder; gives the summary, or undefined when stopped before the end. */
+export async function trainStages(path: string, choice: TrainStagesChoice = {}): Promise<SequenceSummary | undefined> {
+  const registry = await catalogue();
+  const checked = await checkSequence(loadSequence(path, overridesOf(choice)), registry);
+  if (choice.resume !== undefined && !existsSync(join(choice.resume, "state.json"))) {
+    throw new RuntimeError("ERR_INPUT", `${choice.resume}: no sequence was begun here: expected a state.json. Give the folder that the sequence's run named.`, { path: choice.resume });
+  }
+  return runSequence(checked, {
+    // absolute: recipes find checkpoints wherever they lie themselves
+    folder: resolve(choice.resume ?? createRunFolder(choice.runs ?? "runs", checked.sequence.name, new Date()).path),
+    train: (recipe, { runFolder, resume, onEvent, signal }) => trainIn(recipe, registry, runFolder, { ...choice, resume, onEvent, signal }),
+    onEvent: choice.onEvent, onRunEvent: choice.onRunEvent, signal: choice.signal,
+  });
 }
 
 async function trainIn(recipe: Recipe, registry: Registry, runFolder: string, choice: TrainChoice): ReturnType<typeof trainRecipe> {

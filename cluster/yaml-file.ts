@@ -2,10 +2,15 @@
 import { readFileSync } from "node:fs";
 import { LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
-import { nearest, RuntimeError } from "../runtime/index.ts";
+import { nearest, RuntimeError, type Place } from "../runtime/index.ts";
 
 /** Reads and checks a file. Throws ERR_INPUT with one line per mistake. `known` are the keys an unknown one is compared with. */
 export function readYamlFile<T>(path: string, schema: z.ZodType<T>, known: readonly string[]): T {
+  return readPlacedYamlFile(path, schema, known).value;
+}
+
+/** The same, and where in the file a path stands; for one that is not written, its nearest written ancestor. */
+export function readPlacedYamlFile<T>(path: string, schema: z.ZodType<T>, known: readonly string[]): { value: T; place(keys: readonly (string | number)[]): Place } {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -18,7 +23,15 @@ export function readYamlFile<T>(path: string, schema: z.ZodType<T>, known: reado
     throw refused(path, document.errors.map((error) => `${at(path, lines, error.pos[0])}: ${error.message}`));
   }
   const parsed = schema.safeParse(document.toJS());
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    return {
+      value: parsed.data,
+      place(keys) {
+        const { line, col } = lines.linePos(offsetOf(document, keys));
+        return { file: path, line, column: col };
+      },
+    };
+  }
   throw refused(path, parsed.error.issues.flatMap((issue) => {
     const keys = issue.path.map(String);
     const where = (keys: readonly string[]): string => at(path, lines, offsetOf(document, keys));
@@ -37,7 +50,7 @@ function refused(path: string, problems: string[]): RuntimeError {
 type Document = ReturnType<typeof parseDocument>;
 
 /** Where the value of a path stands; for a path that is not written, its nearest written ancestor. */
-function offsetOf(document: Document, path: readonly string[]): number {
+function offsetOf(document: Document, path: readonly (string | number)[]): number {
   for (let length = path.length; length > 0; length--) {
     const node = document.getIn(path.slice(0, length), true) as { range?: [number, number, number] } | undefined;
     if (node?.range) return node.range[0];

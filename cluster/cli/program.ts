@@ -4,8 +4,13 @@ import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { checkToJson, formatCheck, heldOut } from "../../runtime/index.ts";
 import { packageRoot } from "../launcher/entries.ts";
+import { formatSequence } from "../sequence/check-sequence.ts";
+import { isSequence } from "../sequence/sequence-file.ts";
+import { formatSummary } from "../sequence/summary.ts";
 import { formatReport } from "../study/report.ts";
-import { ablate, check, evaluate, listPlugins, readRecipe, train, type TrainChoice, type AblateChoice } from "../verbs.ts";
+import {
+  ablate, check, checkStages, evaluate, listPlugins, readRecipe, train, trainStages, type AblateChoice, type TrainChoice, type TrainStagesChoice,
+} from "../verbs.ts";
 import { askCommand } from "./ask.ts";
 import { doctor, formatFindings } from "./doctor.ts";
 import type { Output, Streams } from "./output.ts";
@@ -22,21 +27,27 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
   program.description("Compose, train, ablate and ask multimodal document models.").version(version).showSuggestionAfterError();
   const command = (usage: string, description: string): Command => program.command(usage).description(description).option("--json", "one JSON object per line");
 
-  command("check <recipe>", "find every mistake in a recipe and show its components, stages and edges, without running it")
+  command("check <recipe>", "find every mistake in a recipe and show its components, stages and edges, without running it; or of a sequence of recipes")
     .addOption(setOption()).addOption(seedOption())
     .action(async (recipe: string, o: { set: string[]; seed?: number }) => {
+      if (isSequence(recipe)) {
+        const sequence = await checkStages(recipe, o);
+        for (const { name, checked, sources, warnings } of sequence.stages) output.event({ event: "check", stage: name, from: sources, ...checkToJson({ ...checked, warnings }) } as { event: string });
+        return output.say(formatSequence(sequence));
+      }
       const result = await check(recipe, o);
       output.event({ event: "check", ...checkToJson(result) } as { event: string });
       output.say(formatCheck(result));
     });
 
-  place(command("train <recipe>", "train a recipe in a run folder of its own"))
+  place(command("train <recipe>", "train a recipe in a run folder of its own; or the recipes of a sequence one after another"))
     .addOption(setOption()).addOption(seedOption())
-    .option("--resume <path>", "continue from a checkpoint, or from the latest of a run folder")
+    .option("--resume <path>", "continue from a checkpoint, or from the latest of a run folder; of a sequence: in its folder")
     .option("--runs <folder>", "where run folders are made", "runs")
-    .action(async (recipe: string, o: TrainChoice) => {
+    .action(async (recipe: string, o: Omit<TrainChoice, "onEvent">) => {
       const stop = stopOnSignals((message) => output.warn(message));
       try {
+        if (isSequence(recipe)) return await runStages(recipe, { ...o, signal: stop.signal }, output);
         const shown = readRecipe(recipe, o).trackers.some((tracker) => tracker.use === "tracker/console");
         await train(recipe, { ...o, signal: stop.signal, onEvent: runProgress(output, { shown }) });
       } finally {
@@ -114,6 +125,24 @@ async function runAblate(file: string, choice: AblateChoice, output: Output): Pr
     },
   });
   output.say(report ? `\n${formatReport(report)}` : "stopped; the same command continues");
+}
+
+async function runStages(file: string, choice: TrainStagesChoice, output: Output): Promise<void> {
+  let progress = runProgress(output, { inStudy: true });
+  let folder = "";
+  const summary = await trainStages(file, {
+    ...choice,
+    onRunEvent: (event, stage) => progress({ ...event, ...{ stage } }),
+    onEvent(event) {
+      output.event(event);
+      if (event.event === "sequence") folder = event.folder, output.say(`${event.name} in ${event.folder}: ${event.stages.join(", ")}; ${event.finished} finished before`);
+      if (event.event !== "stage") return;
+      progress = runProgress(output, { inStudy: true });
+      const from = event.state === "started" ? Object.entries(event.from).map(([component, path]) => `\n  ${component} from ${path}`).join("") : "";
+      output.say(`stage ${event.index}/${event.stages}: ${event.stage}: ${event.state} ${event.runFolder}${from}`);
+    },
+  });
+  output.say(summary ? `\n${formatSummary(summary)}` : `stopped; octavo train ${file} --resume ${folder} continues`);
 }
 
 function setOption(): Option {

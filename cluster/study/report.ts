@@ -1,7 +1,8 @@
 /** The study's table: mean and spread per arm, paired difference to the parent, and the changes that caused it. */
 import { join } from "node:path";
+import { writeAtomically } from "../claim.ts";
 import { show, type Change, type StudyArm } from "./arms.ts";
-import { metricOf, writeAtomically, type FinishedRun } from "./run-study.ts";
+import { metricOf, type FinishedRun } from "./run-study.ts";
 import { parentName, type Study } from "./study-file.ts";
 
 export interface ArmSummary {

@@ -6,9 +6,10 @@
  * ST-3: two processes never work in one study folder.
  */
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createRunFolder, explain, RuntimeError, type Recipe, type RunEvent } from "../../runtime/index.ts";
+import { claim, writeAtomically } from "../claim.ts";
 import { contentOf, recipeOf, studyArms, type StudyArm } from "./arms.ts";
 import { summarise, writeReport, type StudyReport } from "./report.ts";
 import type { Study } from "./study-file.ts";
@@ -40,7 +41,7 @@ export async function runStudy(study: Study, o: StudyOptions): Promise<StudyRepo
   const runs = study.seeds.flatMap((seed) => arms.map((arm) => ({ arm, seed, recipe: recipeOf(study, arm, seed) })));
   for (const run of runs) await o.check?.(run.recipe);
   mkdirSync(join(o.folder, "runs"), { recursive: true });
-  const unlock = lock(o.folder);
+  const unlock = claim(o.folder, "study", "--folder");
   try {
     const state = readState(o.folder, study.name);
     o.onEvent?.({ event: "study", name: study.name, folder: o.folder, arms: arms.map((arm) => arm.name), seeds: study.seeds, runs: runs.length, finished: state.runs.length });
@@ -130,40 +131,4 @@ function readState(folder: string, study: string): StudyState {
     throw new RuntimeError("ERR_INPUT", `${path}: belongs to study "${state.study}" (version ${state.version}), not to "${study}". Start in another --folder.`, { path });
   }
   return state;
-}
-
-/** Either the old content or the new, whenever the power fails. */
-export function writeAtomically(path: string, text: string): void {
-  const file = openSync(`${path}.part`, "w");
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(`${path}.part`, path);
-}
-
-function lock(folder: string): () => void {
-  const path = join(folder, "lock");
-  for (;;) {
-    try {
-      writeFileSync(path, String(process.pid), { flag: "wx" });
-      return () => rmSync(path, { force: true });
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== "EEXIST") throw new RuntimeError("ERR_INPUT", `${path}: cannot be written (${explain(cause)}).`, { path }, { cause });
-      const owner = Number(readFileSync(path, "utf8"));
-      if (owner && isAlive(owner)) throw new RuntimeError("ERR_INPUT", `${folder}: process ${owner} is working on this study. Wait for it, or use another --folder.`, { folder, pid: owner }, { cause });
-      rmSync(path, { force: true }); // its owner was killed
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }

@@ -7,10 +7,11 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { findCheckpoint, readManifest } from "../checkpoint/index.ts";
 import { RuntimeError, nearest } from "../errors.ts";
 import type { PluginHost } from "../plugin/define.ts";
 import type { DataLoader } from "../plugin/kinds.ts";
-import type { RecipeProblem } from "../plugin/problem.ts";
+import type { Path, RecipeProblem } from "../plugin/problem.ts";
 import { RecipeError } from "../plugin/problem.ts";
 import type { Registry } from "../plugin/registry.ts";
 import type { Chosen } from "./build.ts";
@@ -25,6 +26,7 @@ import type { Schedule } from "./schedule.ts";
 import { fromCsv, scheduleAuthors } from "./schedule.ts";
 import type { Simulation } from "./simulate.ts";
 import { simulate } from "./simulate.ts";
+import { afresh, fitOf, misfit } from "./start-from.ts";
 import { validate } from "./validate.ts";
 
 export type { Chosen } from "./build.ts";
@@ -87,12 +89,15 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
     objectives: graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name),
     loader: graph.nodes.find((n) => n.kind === "data-loader")!.name,
     optimizer: optimizer!, evaluator, trackers: trackers as Chosen[], host: check.host,
-    warnings: unused(graph),
+    warnings: [...unused(graph), ...check.fresh],
   };
 }
 
 /** The rules that no single component can know. */
 class Check extends Builder {
+  /** What starts afresh in components that are loaded, one warning per component. */
+  readonly fresh: string[] = [];
+
   /** Two components that own one parameter name would overwrite each other in the checkpoint. */
   owners(nodes: readonly GraphNode[]): void {
     const owner = new Map<string, string>();
@@ -127,8 +132,35 @@ class Check extends Builder {
     }
     if (loaders.length === 1) this.#vocabularies(nodes, loaders[0]);
     this.#scheduleName();
-    if (from !== undefined && !existsSync(resolve(this.recipe.folder, from))) {
-      this.say(["train", "from"], { expected: "the folder of a checkpoint", found: `nothing at ${resolve(this.recipe.folder, from)}`, fix: "Check the path; relative paths start at the recipe." });
+    if (typeof from === "string") this.#isThere(from, ["train", "from"]);
+    else if (from) for (const [component, path] of Object.entries(from)) this.#start(component, path, nodes);
+  }
+
+  #isThere(from: string, path: Path): boolean {
+    const folder = resolve(this.recipe.folder, from), there = existsSync(folder);
+    if (!there) this.say(path, { expected: "the folder of a checkpoint", found: `nothing at ${folder}`, fix: "Check the path; relative paths start at the recipe." });
+    return there;
+  }
+
+  /** A component that starts from a checkpoint of its own: the checkpoint must hold it. */
+  #start(component: string, from: string, nodes: readonly GraphNode[]): void {
+    const path = ["train", "from", component], names = Object.keys(this.recipe.components);
+    if (!names.includes(component)) {
+      const guess = nearest(component, names);
+      return this.say(path, { expected: "a component of the recipe", found: `"${component}"`, fix: guess ? `Did you mean "${guess}"?` : `Components: ${names.join(", ")}.` }, "key");
+    }
+    const node = nodes.find(({ name }) => name === component);
+    if (!this.#isThere(from, path) || !node) return;
+    try {
+      const { tensors } = readManifest(findCheckpoint(resolve(this.recipe.folder, from)));
+      const fit = fitOf(node.parameters, new Map(tensors.filter(({ role }) => role === "parameter").map(({ name, shape }) => [name, shape])));
+      const wrong = misfit(fit, component, from), fresh = afresh(fit, component, from);
+      if (wrong) this.say(path, wrong);
+      else if (fresh !== undefined) this.fresh.push(fresh);
+    } catch (error) {
+      if (!(error instanceof RuntimeError) || error.code !== "ERR_CHECKPOINT") throw error;
+      this.causes.push(error);
+      this.say(path, { expected: "a checkpoint", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });
     }
   }
 

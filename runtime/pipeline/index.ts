@@ -4,4 +4,5 @@ export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.
 export type { Plan, StageEdge, StagePlan } from "./plan.ts";
 export { type Recipe, formatRecipe, loadRecipe, parseRecipe } from "./recipe.ts";
 export { checkToJson, formatCheck } from "./report.ts";
+export { afresh, fitOf, misfit, type Fit, type Shapes } from "./start-from.ts";
 export { runWorker } from "./worker.ts";

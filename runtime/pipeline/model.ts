@@ -12,11 +12,16 @@ export interface StageModelOptions {
   seed: number;
   threads?: number;
   precision: Precision;
-  /** Start from the parameters of a checkpoint; with `optimizer` also from what the optimizer remembered (a resume). */
-  load?: { checkpoint: string; optimizer: boolean };
+  load?: Load;
   /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
   openData?: boolean;
 }
+
+/**
+ * Start from the parameters of a checkpoint, with `optimizer` also from what the optimizer remembered (a resume); or each component named
+ * from a checkpoint of its own.
+ */
+export type Load = { checkpoint: string; optimizer: boolean } | { components: Readonly<Record<string, string>> };
 
 /** The components of one process, with values. */
 export interface StageModel {
@@ -55,7 +60,8 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   const parameters: Parameters = Object.assign({}, ...nodes.map((node) => node.parameters));
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   const optimizer = optimizerPlugin.create();
-  initialise(parameters, optimizer, o);
+  if (o.load && "components" in o.load) loadComponents(nodes, o.seed, o.load.components);
+  else initialise(parameters, optimizer, o.seed, o.load);
   const loader = nodes.find((node) => node.kind === "data-loader")?.component as DataLoader | undefined;
   if (o.openData ?? true) await loader?.open();
   return {
@@ -72,7 +78,18 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   };
 }
 
-function initialise(parameters: Parameters, optimizer: OptimizerLike, { seed, load }: StageModelOptions): void {
+function loadComponents(nodes: readonly GraphNode[], seed: number, components: Readonly<Record<string, string>>): void {
+  for (const node of nodes) {
+    const from = Object.hasOwn(components, node.name) ? openCheckpoint(components[node.name]) : undefined;
+    try {
+      materialise(node.parameters, { seed, prefix: "", load: from && ((name) => from.parameter(name)) });
+    } finally {
+      from?.close();
+    }
+  }
+}
+
+function initialise(parameters: Parameters, optimizer: OptimizerLike, seed: number, load: Extract<Load, { checkpoint: string }> | undefined): void {
   if (!load) return materialise(parameters, { seed, prefix: "" });
   const reader = openCheckpoint(load.checkpoint);
   try {

@@ -44,8 +44,8 @@ const train = z.strictObject({
   compile: z.enum(["auto", "off"]).default("auto"),
   optimizer: z.strictObject({ use: use.default("optimizer/adamw"), options: z.record(z.string(), z.unknown()).default({}) }).prefault({}),
   checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).prefault({}),
-  /** A checkpoint whose parameters are the starting point. */
-  from: z.string().optional(),
+  /** Where parameters start: a checkpoint for all components, by name; or component -> checkpoint, the others start afresh. */
+  from: z.union([z.string(), z.record(name, z.string())]).optional(),
 });
 
 export const recipeSchema = z.strictObject({

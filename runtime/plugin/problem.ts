@@ -50,10 +50,11 @@ export function formatProblems(file: string, problems: readonly RecipeProblem[])
   return [`${file} has ${problems.length} problems:`, ...problems.map(formatProblem)].join("\n");
 }
 
-/** In the order in which a reader meets them; overrides last. */
+/** In the order in which a reader meets them, file by file as they come; overrides last. */
 function sortProblems(problems: readonly RecipeProblem[]): RecipeProblem[] {
-  const rank = (p: RecipeProblem): number => (p.line > 0 ? p.line : Infinity);
-  return [...problems].sort((a, b) => (rank(a) === rank(b) ? a.column - b.column : rank(a) - rank(b)) || 0);
+  const files = [...new Set(problems.filter(({ line }) => line > 0).map(({ file }) => file))];
+  const rank = (p: RecipeProblem): number => (p.line > 0 ? files.indexOf(p.file) : Infinity);
+  return [...problems].sort((a, b) => (rank(a) === rank(b) ? a.line - b.line || a.column - b.column : rank(a) - rank(b)) || 0);
 }
 
 /** A value as a message shows it: short, quoted where it is text. */

@@ -5,6 +5,7 @@ import { type Manifest, commitCheckpoint, findCheckpoint, manifestVersion, readM
 import { RuntimeError, toFailure } from "../errors.ts";
 import { type CheckResult, checkRecipe } from "../pipeline/check.ts";
 import type { Launcher } from "../pipeline/launcher.ts";
+import type { Load } from "../pipeline/model.ts";
 import { type Recipe, formatRecipe } from "../pipeline/recipe.ts";
 import { startPipeline } from "../pipeline/run.ts";
 import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
@@ -116,8 +117,7 @@ class Training {
 
   #start(): Promise<StepRunner> {
     const { recipe } = this.checked;
-    const load = this.#resumed ? { checkpoint: this.#resumed.path, optimizer: true }
-      : recipe.train.from !== undefined ? { checkpoint: findCheckpoint(resolve(recipe.folder, recipe.train.from)), optimizer: false } : undefined;
+    const load: Load | undefined = this.#resumed ? { checkpoint: this.#resumed.path, optimizer: true } : startOf(recipe);
     const seed = recipe.seed;
     if (this.o.inProcess) {
       const threads = recipe.train.threads === "auto" ? cpus().length : recipe.train.threads;
@@ -215,6 +215,14 @@ class Training {
     this.o.onEvent?.(event);
     for (const tracker of this.#trackers) tracker.event(event);
   }
+}
+
+/** What `train.from` says, as checkpoints that are there. */
+function startOf({ folder, train: { from } }: Recipe): Load | undefined {
+  const find = (path: string): string => findCheckpoint(resolve(folder, path));
+  if (from === undefined) return undefined;
+  if (typeof from === "string") return { checkpoint: find(from), optimizer: false };
+  return { components: Object.fromEntries(Object.entries(from).map(([component, path]) => [component, find(path)])) };
 }
 
 interface ModelFile { path: string; name: string; bytes: Uint8Array }
