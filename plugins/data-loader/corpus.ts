@@ -29,18 +29,20 @@ const imageSuffixes = ["jpg", "jpeg", "png", "tif", "tiff", "webp"];
 /** Pages decoded at a time: enough to keep two cores busy, few enough to keep memory flat. */
 const decodedAtOnce = 4;
 
-export async function readCorpus(shards: readonly string[], side: number): Promise<Corpus> {
+/** `most`: pages after so many usable ones are not read. */
+export async function readCorpus(shards: readonly string[], side: number, most = Infinity): Promise<Corpus> {
   const corpus: Corpus = { pages: [], faults: [], skipped: 0, clamped: 0 };
   for (const shard of shards) {
+    if (corpus.pages.length >= most) break;
     const { samples, faults } = await readShard(shard);
     corpus.faults.push(...faults);
-    for (let from = 0; from < samples.length; from += decodedAtOnce) {
+    for (let from = 0; from < samples.length && corpus.pages.length < most; from += decodedAtOnce) {
       const read = await Promise.all(samples.slice(from, from + decodedAtOnce).map((sample) => readSample(sample, side)));
       for (const result of read) {
         if ("problem" in result) {
           corpus.faults.push(result);
           corpus.skipped++;
-        } else {
+        } else if (corpus.pages.length < most) {
           corpus.pages.push(result.page);
           corpus.clamped += result.clamped;
         }

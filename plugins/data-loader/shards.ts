@@ -30,6 +30,8 @@ const options = z.strictObject({
   /** Files of the train pages; `*`, `?` and `{000..002}` are expanded. Relative to the recipe. */
   shards: patterns,
   held_out: patterns.optional(),
+  /** Usable pages of each at most, in their order: to try something on a few. */
+  pages: z.int().positive().optional(),
   /** A `tokenizer.json`, or a tokenizer plugin. */
   tokenizer: z.union([z.string(), z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) })]),
   objective: z.enum(["joint", "answer"]).default("joint"),
@@ -119,8 +121,8 @@ class ShardLoader implements DataLoader {
   async open(): Promise<void> {
     if (this.#pages.train) return;
     this.#stats = { train_pages: 0, held_out_pages: 0, skipped_samples: 0, faults: 0, clamped_boxes: 0, pages_without_words: 0, cut_pages: 0, cut_prompts: 0, cut_answers: 0 };
-    const train = this.#ready(await readCorpus(findShards(this.#options.shards.map(this.#resolve)), this.#options.image_size));
-    const heldOut = this.#options.held_out ? this.#ready(await readCorpus(findShards(this.#options.held_out.map(this.#resolve)), this.#options.image_size)) : [];
+    const train = this.#ready(await readCorpus(findShards(this.#options.shards.map(this.#resolve)), this.#options.image_size, this.#options.pages));
+    const heldOut = this.#options.held_out ? this.#ready(await readCorpus(findShards(this.#options.held_out.map(this.#resolve)), this.#options.image_size, this.#options.pages)) : [];
     this.#asked = train.flatMap((page) => page.questions.map((question) => ({ page, question })));
     if (this.#options.objective === "answer" && this.#asked.length === 0) {
       throw dataError({ file: this.#options.shards.join(", ") }, `none of ${train.length} pages has a question for ${this.#options.task.use}`, "Choose another task, or shards whose records carry what it asks for.");

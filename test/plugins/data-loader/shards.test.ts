@@ -37,6 +37,17 @@ describe("data-loader/shards on the receipts, joint", () => {
     assert.equal(cut_pages, 7);
   });
 
+  it("reads the first pages alone where only so many are wanted, over the border of shards too", async () => {
+    for (const pages of [3, 50]) {
+      const few = loader({ shards: "data/receipts/train-*.tar", held_out: "data/receipts/held-out-*.tar", pages });
+      await few.open();
+      const { train_pages, held_out_pages, skipped_samples } = few.stats();
+      assert.deepEqual([train_pages, held_out_pages, skipped_samples], [pages, Math.min(pages, 32), 0]);
+      assert.deepEqual((await few.examples("train")).map(({ key }) => key), (await joint.examples("train")).map(({ key }) => key).slice(0, (await few.examples("train")).length));
+      await few.close();
+    }
+  });
+
   it("gives the same batch for the same seed and step, another for another (L-1)", async () => {
     const draw = (step: number, seed: number) => joint.batch({ step, seed, batch: 4, microbatches: 2 });
     const [first, again, later, other] = [await draw(5, 1), await draw(5, 1), await draw(6, 1), await draw(5, 2)];
