@@ -1,12 +1,13 @@
 export { type DropBranch, type Randomness, dropBranches, dropPathRates } from "./drop-path.ts";
 export { type Initializer, initialValues } from "./initializer.ts";
-export { type Activation, type Embedding, type Layer, type Linear, activations, embedding, layerNorm, linear, mlp, normal, patchEmbedding, rmsNorm, swigluFeedForward, truncatedNormal } from "./layers.ts";
+export { type Activation, type Embedding, type Layer, type Linear, type SwigluFeedForward, activations, embedding, layerNorm, linear, mlp, normal, patchEmbedding, rmsNorm, swigluFeedForward, truncatedNormal } from "./layers.ts";
+export { type Adaptable, type LoraOptions, AdapterSet, Adapters, freezeBase } from "./lora.ts";
 export { type PackedAttention, type PackedAttentionInput, packedAttention } from "./packed-attention.ts";
 export { type MaterialiseOptions, type Module, Parameter, type Parameters, collect, countParameters, freeze, materialise, release } from "./parameter.ts";
 export { type RopeScaling, ropeFrequencies, ropeFrequencies64 } from "./rope-frequencies.ts";
 export { type Grid, type RelativeBiasResize, resizePositions, resizeRelativeBias } from "./table-resize.ts";
 export { type BeitBlock, type BeitBlockInput, type BeitBlockOptions, beitBlock, relativeBiasTable } from "./transformer-beit.ts";
 export { type BertLayer, bertLayer } from "./transformer-bert.ts";
-export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, growCache, llamaLayer, releaseCache } from "./transformer-llama.ts";
+export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, growCache, llamaLayer, llamaParts, releaseCache } from "./transformer-llama.ts";
 export { type MultiwayBlock, type MultiwayBlockInput, type MultiwayBlockOptions, multiwayBlock } from "./transformer-multiway.ts";
 export { type ClipBlock, type ClipBlockOptions, type Start, clipBlock } from "./transformer-clip.ts";

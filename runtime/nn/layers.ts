@@ -1,6 +1,8 @@
 import * as ops from "../ops/index.ts";
 import type { Tensor } from "../tensor/index.ts";
+import type { Randomness } from "./drop-path.ts";
 import type { Initializer } from "./initializer.ts";
+import { type Adaptable, Adapters } from "./lora.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
 
 /** BEiT's start of weights: normal with std 0.02, cut at one standard deviation. */
@@ -13,20 +15,24 @@ export interface Layer extends Module {
   forward(x: Tensor): Tensor;
 }
 
-export interface Linear extends Layer {
+export interface Linear extends Layer, Adaptable {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
+  /** `keys` where an adapter with dropout lies on it. */
+  forward(x: Tensor, keys?: Randomness): Tensor;
 }
 
-/** y = x Wᵀ + b: (..., in) -> (..., out). Names: weight (out, in), bias (out). */
+/** y = x Wᵀ + b: (..., in) -> (..., out). Names: weight (out, in), bias (out), those of its adapters. */
 export function linear(o: { in: number; out: number; bias?: boolean; init?: Initializer; biasInit?: Initializer }): Linear {
   const weight = new Parameter([o.out, o.in], o.init ?? normal());
   const bias = o.bias === false ? undefined : new Parameter([o.out], o.biasInit ?? { kind: "zeros" });
+  const adapters = new Adapters(weight, "linear");
   return {
     weight,
     bias,
-    parameters: () => collect({ weight, bias }),
-    forward: (x) => ops.linear(x, weight.value, bias?.value),
+    adapters,
+    parameters: () => ({ ...collect({ weight, bias }), ...adapters.parameters() }),
+    forward: (x, keys) => adapters.addTo(ops.linear(x, weight.value, bias?.value), x, keys),
   };
 }
 
@@ -34,13 +40,11 @@ export function linear(o: { in: number; out: number; bias?: boolean; init?: Init
  * One vector per square patch, row by row: pixels (B, C, S, S) -> (B, P, D). A convolution whose kernel is its stride.
  * Names: weight (D, C, p, p), bias (D). Source: Dosovitskiy et al. 2021.
  */
-export function patchEmbedding(o: { patch: number; width: number; channels?: number; bias?: boolean; init?: Initializer }): Linear {
+export function patchEmbedding(o: { patch: number; width: number; channels?: number; bias?: boolean; init?: Initializer }): Layer {
   const { patch, width, channels = 3 } = o;
   const weight = new Parameter([width, channels, patch, patch], o.init ?? normal());
   const bias = o.bias === false ? undefined : new Parameter([width], { kind: "zeros" });
   return {
-    weight,
-    bias,
     parameters: () => collect({ weight, bias }),
     forward: (pixels) => ops.linear(ops.patchify(pixels, patch), ops.reshape(weight.value, [width, channels * patch * patch]), bias?.value),
   };
@@ -59,16 +63,25 @@ export function rmsNorm({ width, eps = 1e-5 }: { width: number; eps?: number }):
   return { parameters: () => collect({ weight }), forward: (x) => ops.rmsNorm(x, weight.value, { eps }) };
 }
 
-export interface Embedding extends Module {
+export interface Embedding extends Module, Adaptable {
   readonly weight: Parameter;
   /** ids i32 of any shape S -> (...S, width). */
   forward(ids: Tensor): Tensor;
+  /** (count, width): the table as it is read, with what its adapters add. */
+  table(): Tensor;
 }
 
-/** A table of vectors. Names: weight (count, width). */
+/** A table of vectors. Names: weight (count, width), those of its adapters. */
 export function embedding({ count, width, init = normal() }: { count: number; width: number; init?: Initializer }): Embedding {
   const weight = new Parameter([count, width], init, { decay: false });
-  return { weight, parameters: () => collect({ weight }), forward: (ids) => ops.gatherRows(weight.value, ids) };
+  const adapters = new Adapters(weight, "table");
+  return {
+    weight,
+    adapters,
+    parameters: () => ({ ...collect({ weight }), ...adapters.parameters() }),
+    forward: (ids) => adapters.addRows(ops.gatherRows(weight.value, ids), ids),
+    table: () => adapters.whole(),
+  };
 }
 
 export const activations = { gelu: ops.gelu, quickGelu: ops.quickGelu, silu: ops.silu, relu: ops.relu, tanh: ops.tanh } as const;
@@ -82,13 +95,20 @@ export function mlp(o: { width: number; hidden: number; out?: number; activation
   return { parameters: () => collect({ fc1, fc2 }), forward: (x) => fc2.forward(activate(fc1.forward(x))) };
 }
 
+export interface SwigluFeedForward extends Module {
+  readonly linears: Readonly<Record<"gate_proj" | "up_proj" | "down_proj", Linear>>;
+  forward(x: Tensor, keys?: Randomness): Tensor;
+}
+
 /** down(silu(gate(x)) * up(x)), no biases. Names: gate_proj, up_proj, down_proj. */
-export function swigluFeedForward({ width, hidden, init = normal() }: { width: number; hidden: number; init?: Initializer }): Layer {
+export function swigluFeedForward({ width, hidden, init = normal() }: { width: number; hidden: number; init?: Initializer }): SwigluFeedForward {
   const gate_proj = linear({ in: width, out: hidden, bias: false, init });
   const up_proj = linear({ in: width, out: hidden, bias: false, init });
   const down_proj = linear({ in: hidden, out: width, bias: false, init });
+  const linears = { gate_proj, up_proj, down_proj };
   return {
-    parameters: () => collect({ gate_proj, up_proj, down_proj }),
-    forward: (x) => down_proj.forward(ops.swiglu(gate_proj.forward(x), up_proj.forward(x))),
+    linears,
+    parameters: () => collect(linears),
+    forward: (x, keys) => down_proj.forward(ops.swiglu(gate_proj.forward(x, keys), up_proj.forward(x, keys)), keys),
   };
 }

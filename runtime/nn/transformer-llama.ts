@@ -1,6 +1,8 @@
 import * as ops from "../ops/index.ts";
-import { type Tensor, writeRows, zeros } from "../tensor/index.ts";
-import { linear, normal, rmsNorm, swigluFeedForward } from "./layers.ts";
+import { type Tensor, fnv1a32, writeRows, zeros } from "../tensor/index.ts";
+import type { Randomness } from "./drop-path.ts";
+import { type Embedding, type Linear, linear, normal, rmsNorm, swigluFeedForward } from "./layers.ts";
+import type { Adaptable } from "./lora.ts";
 import { type Module, collect } from "./parameter.ts";
 
 export interface LlamaLayerOptions {
@@ -11,6 +13,8 @@ export interface LlamaLayerOptions {
   headDim?: number;
   hidden: number;
   eps?: number;
+  /** Of the weights of attention, while training, keyed by the layer's place in the model: `name`. */
+  dropout?: { p: number; name: string };
 }
 
 /**
@@ -38,38 +42,58 @@ export interface LlamaLayerInput {
   groups?: ops.AttentionGroups;
   /** Written by this call from position `at`, i32 (1), on; x holds only those tokens. Needs keyMask. */
   cache?: { at: Tensor; room: KeyValueCache };
+  /** What dropout is keyed by, in attention and in adapters. */
+  keys?: Randomness;
 }
 
 export interface LlamaLayer extends Module {
+  /** By name within the layer: `self_attn.q_proj`. */
+  readonly linears: Readonly<Record<string, Linear>>;
   /** x (B, N, D) -> (B, N, D). */
   forward(x: Tensor, o: LlamaLayerInput): Tensor;
 }
+
+/** The parts of a stack that adapters can lie on, by name: `embed_tokens`, `layers.0.self_attn.q_proj`. */
+export const llamaParts = (table: Embedding, layers: readonly LlamaLayer[]): Record<string, Adaptable> => ({
+  embed_tokens: table, ...Object.fromEntries(layers.flatMap(({ linears }, i) => Object.entries(linears).map(([name, part]) => [`layers.${i}.${name}`, part]))),
+});
 
 /**
  * x += o(attention(rmsnorm(x))) with rotary positions and grouped queries; x += swiglu(rmsnorm(x)). Source: Touvron et al. 2023.
  * Names: self_attn.{q,k,v,o}_proj.weight, mlp.{gate,up,down}_proj.weight, input_layernorm.weight, post_attention_layernorm.weight.
  */
-export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / heads, hidden, eps = 1e-5 }: LlamaLayerOptions): LlamaLayer {
+export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / heads, hidden, eps = 1e-5, dropout }: LlamaLayerOptions): LlamaLayer {
   const project = (from: number, to: number) => linear({ in: from, out: to, bias: false, init: normal() });
   const q_proj = project(width, heads * headDim), o_proj = project(heads * headDim, width);
   const k_proj = project(width, kvHeads * headDim), v_proj = project(width, kvHeads * headDim);
-  const self_attn: Module = { parameters: () => collect({ q_proj, k_proj, v_proj, o_proj }) };
+  const projections = { q_proj, k_proj, v_proj, o_proj };
+  const self_attn: Module = { parameters: () => collect(projections) };
   const feedForward = swigluFeedForward({ width, hidden });
   const input_layernorm = rmsNorm({ width, eps }), post_attention_layernorm = rmsNorm({ width, eps });
 
+  const under = (path: string, linears: Record<string, Linear>) => Object.fromEntries(Object.entries(linears).map(([name, part]) => [`${path}.${name}`, part]));
+  const site = fnv1a32(`${dropout?.name}.self_attn`);
+  const dropped = (keys: Randomness | undefined): ops.AttentionDropout | undefined => {
+    if (!dropout?.p || !keys?.training) return undefined;
+    const { seed, step, sampleIds } = keys; // asked for only now: a step that draws from them cannot be compiled
+    return { p: dropout.p, seed, step, sampleIds, site };
+  };
+
   return {
+    linears: { ...under("self_attn", projections), ...under("mlp", feedForward.linears) },
     parameters: () => collect({ self_attn, mlp: feedForward, input_layernorm, post_attention_layernorm }),
-    forward(x, { positions, invFreq, keyMask, causal, window, groups, cache }) {
+    forward(x, { positions, invFreq, keyMask, causal, window, groups, cache, keys }) {
       const h = input_layernorm.forward(x);
-      const q = ops.rope(q_proj.forward(h), positions, invFreq, { heads });
-      let k = ops.rope(k_proj.forward(h), positions, invFreq, { heads: kvHeads });
-      let v = v_proj.forward(h);
+      const q = ops.rope(q_proj.forward(h, keys), positions, invFreq, { heads });
+      let k = ops.rope(k_proj.forward(h, keys), positions, invFreq, { heads: kvHeads });
+      let v = v_proj.forward(h, keys);
       if (cache) {
         k = written(cache.room, "k", k, cache.at, keyMask!.shape[1]);
         v = written(cache.room, "v", v, cache.at, keyMask!.shape[1]);
       }
-      x = ops.add(x, o_proj.forward(ops.attention({ q, k, v, keyMask, heads, kvHeads, causal, window, groups })));
-      return ops.add(x, feedForward.forward(post_attention_layernorm.forward(x)));
+      const seen = ops.attention({ q, k, v, keyMask, heads, kvHeads, causal, window, groups, dropout: dropped(keys) });
+      x = ops.add(x, o_proj.forward(seen, keys));
+      return ops.add(x, feedForward.forward(post_attention_layernorm.forward(x), keys));
     },
   };
 }

@@ -1,4 +1,5 @@
 export * from "./kinds.ts";
+export { adaptersFrom, loraOption, ropeScalingFrom, ropeScalingOption } from "./model-options.ts";
 export * from "./ports.ts";
 export * from "./define.ts";
 export { RecipeError, formatProblem, formatProblems } from "./problem.ts";

@@ -8,6 +8,7 @@ import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { concatenation } from "../../../plugins/fusion/concatenation.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
+import { causalLm } from "../../../plugins/objective/causal-lm.ts";
 import { contrastive } from "../../../plugins/objective/contrastive.ts";
 import { vqKdLoss } from "../../../plugins/objective/vq-kd.ts";
 import { miniClip } from "../../../plugins/teacher/clip.ts";
@@ -15,6 +16,8 @@ import { answer } from "../../../plugins/objective/answer.ts";
 import { mimCodes } from "../../../plugins/objective/mim-codes.ts";
 import { mimTeacher } from "../../../plugins/objective/mim-teacher.ts";
 import { mlm } from "../../../plugins/objective/mlm.ts";
+import { mntp } from "../../../plugins/objective/mntp.ts";
+import { simcse } from "../../../plugins/objective/simcse.ts";
 import { wpa } from "../../../plugins/objective/wpa.ts";
 import { fourier } from "../../../plugins/position/fourier.ts";
 import { bert } from "../../../plugins/prompt-encoder/bert.ts";
@@ -23,7 +26,7 @@ import { fill } from "./fill.ts";
 import { build, context, fillParameters, ids, mask, vector } from "./harness.ts";
 
 const floats = (name: string, shape: number[], scale = 1, offset = 0): Tensor => fromArray(fill(name, shape, scale, offset), shape, "f64");
-const counts = { pages: 2, mlm_tokens: 3, mim_patches: 2, wpa_tokens: 5, answer_text_tokens: 3, answer_loc_tokens: 2, boxes: 2 };
+const counts = { pages: 2, mlm_tokens: 3, mntp_tokens: 3, lm_tokens: 4, mim_patches: 2, wpa_tokens: 5, answer_text_tokens: 3, answer_loc_tokens: 2, boxes: 2 };
 
 interface Case {
   plugin: Plugin;
@@ -55,6 +58,19 @@ const cases: Case[] = [
     inputs: () => ({ pixels: floats("pixels", [2, 3, 8, 8]), text_ids: ids([[1, 5, 7, 2], [3, 5, 0, 0]]), text_mask: mask([[1, 1, 1, 1], [1, 1, 0, 0]]) }) },
   { plugin: llamaEncoder, options: { ...llama, vocabulary: 9, head_dim: 2 }, wants: [],
     inputs: () => ({ text_ids: ids([[1, 5, 7, 2], [1, 5, 0, 0]]), text_mask: mask([[1, 1, 1, 1], [1, 1, 0, 0]]) }) },
+  { plugin: llamaEncoder, wants: [], what: "causal attention in a window, stretched positions, dropout and a head of its own",
+    options: { ...llama, vocabulary: 9, head_dim: 2, attention: "causal", window: 2, rope_scaling: { type: "linear", factor: 3 }, attention_dropout: 0.3, pooling: "weighted_mean", passes: 2, lm_head: "trained" },
+    inputs: () => ({ text_ids: ids([[1, 5, 7, 2], [1, 5, 0, 0]]), text_mask: mask([[1, 1, 1, 1], [1, 1, 0, 0]]) }) },
+  { plugin: llamaEncoder, wants: [], what: "shifted groups and padding, adapters on maps and on the table, norms beside them",
+    options: { ...llama, vocabulary: 9, head_dim: 2, attention: "s2", s2: { causal: true, group: 4 }, pooling: "last",
+      lora: { r: 2, alpha: 3, dropout: 0.2, rslora: true, targets: ["q_proj", "v_proj", "down_proj", "embed_tokens"], train: ["norm"] } },
+    inputs: () => ({ text_ids: ids([[1, 5, 7, 2, 3], [1, 5, 0, 0, 0]]), text_mask: mask([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]) }) },
+  { plugin: causalLm, options: { width: 6, vocabulary: 7 }, wants: ["states", "head"],
+    inputs: () => ({ states: floats("states", [2, 4, 6]), head: floats("table", [7, 6]), labels: ids([[1, 5, 2, -100], [3, 0, -100, 6]]) }) },
+  { plugin: mntp, options: { width: 6, vocabulary: 7 }, wants: ["states", "head"],
+    inputs: () => ({ states: floats("states", [2, 4, 6]), head: floats("table", [7, 6]), mntp_index: vector([1, 3, 6]), mntp_targets: vector([3, 0, 6]) }) },
+  { plugin: simcse, options: { width: 5, temperature: 0.2 }, wants: ["queries", "documents"],
+    inputs: () => ({ queries: floats("queries", [3, 5]), documents: floats("documents", [3, 5]) }) },
   { plugin: fourier, options: { width: 8, features: 8, hidden: 6, grid: 2, coord_scale: 2 }, wants: [],
     inputs: () => ({ text_boxes: floats("boxes", [2, 3, 4], 0.5, 0.5), has_box: mask([[1, 1, 0], [0, 1, 1]]) }) },
   { plugin: multiway, options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2 }, inputs: sequenceInputs, wants: sequenceWants },

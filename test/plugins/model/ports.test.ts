@@ -31,9 +31,9 @@ function example(name: string, port: Port): Tensor {
   return fromArray(fill(name, shape, 0.5, 0.5), shape, "f32");
 }
 
-const counts = { pages: 2, mlm_tokens: 3, mim_patches: 4, wpa_tokens: 16, answer_text_tokens: 5, answer_loc_tokens: 0, boxes: 2 };
+const counts = { pages: 2, mlm_tokens: 3, mntp_tokens: 3, lm_tokens: 14, mim_patches: 4, wpa_tokens: 16, answer_text_tokens: 5, answer_loc_tokens: 0, boxes: 2 };
 /** An objective takes labels or an index, not both. */
-const alternatives = new Set(["objective/mlm labels", "objective/answer labels"]);
+const alternatives = new Set(["objective/mlm labels", "objective/mntp labels", "objective/answer labels"]);
 
 const all: Plugin[] = [
   ...imageEncoders, ...textEncoders, ...positions, ...fusions, ...promptEncoders, ...decoders, ...objectives, ...teachers, ...visualTokenizers,
@@ -55,7 +55,7 @@ describe("ports of the model's components", () => {
         const scope = new Scope("ports");
         try {
           materialise(component.parameters(), { seed: 1, prefix: "" });
-          const isIndexed = plugin.id === "objective/mlm" || plugin.id === "objective/answer";
+          const isIndexed = plugin.id === "objective/mlm" || plugin.id === "objective/mntp" || plugin.id === "objective/answer";
           const names = Object.keys(ports.in).filter((name) => !alternatives.has(`${plugin.id} ${name}`))
             .filter((name) => which === "all" || isIndexed || !ports.in[name].optional);
           const outputs = scope.enter(() => component.forward(
@@ -113,7 +113,10 @@ describe("ports of the model's components", () => {
   it("refuses options that do not fit each other", () => {
     const refused: [string, Record<string, unknown>, RegExp][] = [
       ["image-encoder/beit", { image: 100 }, /multiple of patch/], ["image-encoder/beit", { widht: 3 }, /widht/],
-      ["text-encoder/llama", { kv_heads: 3 }, /multiple of kv_heads/], ["fusion/multiway", { vision_language_layers: 4 }, /must not exceed layers/],
+      ["text-encoder/llama", { kv_heads: 3 }, /multiple of kv_heads/], ["text-encoder/llama", { passes: 2, attention_dropout: 0.1 }, /needs a pooling/], ["text-encoder/llama", { passes: 2, pooling: "mean" }, /the two passes are the same/],
+      ["text-encoder/llama", { s2: { ratio: 0.3 } }, /1\/2, 1\/3/], ["text-encoder/llama", { s2: { group: 3 } }, /multiple of 2/], ["text-encoder/llama", { attention: "s2", heads: 3, kv_heads: 3 }, /even/],
+      ["text-encoder/llama", { lora: { frozen: [{}] } }, /name of its own/], ["text-encoder/llama", { rope_scaling: { type: "yarn", factor: 2 } }, /type/],
+      ["fusion/multiway", { vision_language_layers: 4 }, /must not exceed layers/],
       ["decoder/llama", { heads: 3, kv_heads: 3 }, /multiple of heads/], ["prompt-encoder/bert", { heads: 3 }, /multiple of heads/],
       ["visual-tokenizer/vq-kd", { image: 100 }, /multiple of patch/], ["visual-tokenizer/vq-kd", { heads: 3 }, /multiple of heads/],
     ];
