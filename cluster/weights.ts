@@ -179,12 +179,12 @@ export async function exportWeights(checkpoint: string, choice: ExportChoice): P
 interface Component { name: string; use: string; options: Record<string, unknown> }
 
 async function exportAdapter(source: TensorSource, { name, use, options }: Component, { out, alpha, signal }: ExportChoice): Promise<ExportReport> {
-  const lora = options.lora as { alpha?: number; dropout?: number; rslora?: boolean } | undefined;
+  const lora = options.lora as { alpha?: number; dropout?: number; rslora?: boolean; name?: string; train?: string[] } | undefined;
   const scale = alpha ?? lora?.alpha;
   if (scale === undefined) throw new RuntimeError("ERR_INPUT", "--alpha is needed: no shape of an adapter tells it.");
   const prefix = families.find(({ targets }) => Object.hasOwn(targets, use))!.targets[use];
   const causal = use.startsWith("decoder/");
-  const adapter = adapterOf(source, prefix, { alpha: scale, dropout: lora?.dropout, useRslora: lora?.rslora, causal });
+  const adapter = adapterOf(source, prefix, { alpha: scale, dropout: lora?.dropout, useRslora: lora?.rslora, name: lora?.name, train: lora?.train, causal });
   await writeAdapter(out, adapter, { wrapper: causal ? "causal" : "inner", signal });
   const bytes = [...adapter.modules.values()].reduce((sum, { a, b }) => sum + bytesOf(a) + bytesOf(b), 0);
   return { out, as: "peft", dialect: causal ? "causal" : "inner", component: name, files: ["adapter_model.safetensors"], tensors: 2 * adapter.modules.size, bytes, left: [] };

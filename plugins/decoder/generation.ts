@@ -1,4 +1,4 @@
-import { cast, concat, fromArray, indexSelect, nn, RuntimeError, Scope, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
+import { cast, clone, concat, fromArray, indexSelect, nn, RuntimeError, Scope, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
 
 /** What generation carries from token to token. Its tensors belong to it until `release`. */
 export interface Generation {
@@ -6,6 +6,8 @@ export interface Generation {
   caches: nn.KeyValueCache[];
   /** Positions so far: tokens and places without one. */
   length: number;
+  /** Weights that another component lent, copied: they may change while it goes on. */
+  readonly borrowed: Record<string, Tensor>;
   /** What its states are stored in. */
   readonly precision: Precision;
   /** u8 (B, C): which places of the caches hold a real key. */
@@ -58,13 +60,15 @@ export function branchOf(state: Generation, rows: readonly number[]): Generation
   }
   const kept = keepOnly(() => {
     const index = fromArray(Int32Array.from(rows), [rows.length]);
-    const { real, hidden, keyMask, caches } = state;
+    const { real, hidden, keyMask, caches, borrowed } = state;
     const floats: Record<string, Tensor> = { real, ...(hidden && { hidden }), ...cacheTensors(caches) };
     const picked = Object.fromEntries(Object.entries(floats).map(([name, tensor]) => [name, indexSelect(tensor, 0, index)]));
-    return { ...picked, keyMask: cast(indexSelect(cast(keyMask, "f32"), 0, index), "u8") } as Record<string, Tensor>;
+    const copies = Object.fromEntries(Object.entries(borrowed).map(([name, tensor]) => [`borrowed ${name}`, clone(tensor)]));
+    return { ...picked, ...copies, keyMask: cast(indexSelect(cast(keyMask, "f32"), 0, index), "u8") } as Record<string, Tensor>;
   });
   const caches = state.caches.map(({ capacity }, layer) => ({ capacity, k: kept[`k${layer}`], v: kept[`v${layer}`] }));
-  return { ...state, caches, real: kept.real, hidden: kept.hidden, keyMask: kept.keyMask };
+  const borrowed = Object.fromEntries(Object.keys(state.borrowed).map((name) => [name, kept[`borrowed ${name}`]]));
+  return { ...state, caches, borrowed, real: kept.real, hidden: kept.hidden, keyMask: kept.keyMask };
 }
 
 /** Flat positions b * A + a of each row's last real token; the last position of a row without any. */
@@ -77,9 +81,9 @@ export function lastReal(real: readonly boolean[], batch: number): Int32Array {
 }
 
 /** Frees everything a generation holds. Twice is allowed. */
-export function release({ caches, keyMask, real, hidden }: Generation): void {
+export function release({ caches, borrowed, keyMask, real, hidden }: Generation): void {
   for (const cache of caches) nn.releaseCache(cache);
-  for (const tensor of [keyMask, real, hidden]) tensor?.dispose();
+  for (const tensor of [...Object.values(borrowed), keyMask, real, hidden]) tensor?.dispose();
 }
 
 /** ids (B, A) must fill whole rows. */

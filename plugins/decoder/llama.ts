@@ -1,7 +1,7 @@
 /**
- * Writes the answer: a causal Llama stack over [memory as soft prefix | <bos> instruction <ans> answer], its output tied to its
- * embedding table. The prefix needs no new layer, so unmodified Llama weights fit.
- * Sources: Touvron et al. 2023 (Llama), Su et al. 2021 (RoPE), Ainslie et al. 2023 (GQA), Li and Liang 2021 (prefixes).
+ * Writes the answer: a causal Llama stack over [memory as soft prefix | <bos> instruction <ans> answer]. The prefix needs no new layer, so
+ * unmodified Llama weights fit; its output is tied to its embedding table, or has a table of its own.
+ * Sources: Touvron et al. 2023 (Llama), Su et al. 2021 (RoPE), Ainslie et al. 2023 (GQA), Li and Liang 2021 (prefixes), Hu et al. 2021 (LoRA).
  *
  * DE-1: positions count real keys only, `max(0, cumsum(mask) - 1)`: padding, wherever it stands, never shifts a position.
  * DE-2: padding never changes the hidden state of a real token.
@@ -9,72 +9,96 @@
  * DE-4: the step of one token is the same work whatever was generated before (caches have room and are written where a tensor says), so
  *       it is compiled: replayed to the same bits, for all pages of the same batch size and room.
  * DE-5: a branch of a generation goes on as the row it was taken from would have: the same bits, whatever stands beside it.
+ * DE-6: `share_base_with_text`: table, layers and norm are the text encoder's and learn through it; adapters, a head and the prefix are its own.
  */
 import { z } from "zod";
 import {
-  add, Compiled, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, nn, port, reshape, RuntimeError, slice, toPrecision,
-  widen, widened, writeRows, zeros, type GenerativeDecoder, type Precision, type Tensor,
+  adaptersFrom, add, clone, Compiled, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, loraOption, nn, port, reshape, RuntimeError,
+  ropeScalingFrom, ropeScalingOption, slice, toPrecision, widen, widened, writeRows, zeros, type ForwardContext, type GenerativeDecoder, type Ports, type Tensor,
 } from "../../runtime/index.ts";
 import { countReal, positionsOf } from "./positions.ts";
 import { branchOf, cacheTensors, capacityFor, keepOnly, lastReal, makeRoom, release, tokensPerRow, type Generation } from "./generation.ts";
+import { memoryPrefix, queryHeads } from "./memory.ts";
+import { SharedBase } from "./shared-base.ts";
+
+const options = z.strictObject({
+  memory_width: z.int().positive().default(96),
+  vocabulary: z.int().positive().default(2048),
+  width: z.int().positive().default(128),
+  layers: z.int().positive().default(3),
+  heads: z.int().positive().default(4),
+  kv_heads: z.int().positive().default(2),
+  head_dim: z.int().positive().multipleOf(2).optional(),
+  hidden: z.int().positive().default(352),
+  rope_theta: z.number().positive().default(10_000),
+  /** Not `dynamic`: keys in a cache were turned once and stay so. */
+  rope_scaling: ropeScalingOption.nullish(),
+  eps: z.number().positive().default(1e-5),
+  /** false: a table of its own, `decoder.lm_head`, turns states into logits. */
+  tied: z.boolean().default(true),
+  /** The memory as this many vectors that learned queries find in it; left out: all of it. */
+  max_prefix: z.int().positive().optional(),
+  lora: loraOption.optional(),
+  /** Table, layers and norm come from the text encoder's output `base` (its option `share_base`), whose sizes must be these. */
+  share_base_with_text: z.boolean().default(false),
+  /** Generation takes this id, and every negative one, for "no token in this row". */
+  pad_id: z.int().nonnegative().default(0),
+  /** Generation records the step of one token and replays it, to the same bits. */
+  compile: z.boolean().default(true),
+}).refine((o) => o.head_dim !== undefined || o.width % (2 * o.heads) === 0, { error: "width must be an even multiple of heads where head_dim is not given", path: ["heads"] })
+  .refine((o) => o.heads % o.kv_heads === 0, { error: "heads must be a multiple of kv_heads", path: ["kv_heads"] })
+  .refine((o) => o.rope_scaling?.type !== "dynamic", { error: "dynamic scaling would turn the keys of a cache anew with every token; use linear or llama3", path: ["rope_scaling"] })
+  .refine((o) => o.max_prefix === undefined || o.memory_width % queryHeads === 0, { error: `memory_width must be a multiple of ${queryHeads} for learned queries`, path: ["max_prefix"] });
+
+type Options = z.output<typeof options>;
+
+/** The stack: table, layers, norm. */
+function stackOf(o: Options) {
+  const headDim = o.head_dim ?? o.width / o.heads;
+  const table = nn.embedding({ count: o.vocabulary, width: o.width, init: nn.normal(tableStd) });
+  const layers = Array.from({ length: o.layers }, () =>
+    nn.llamaLayer({ width: o.width, heads: o.heads, kvHeads: o.kv_heads, headDim, hidden: o.hidden, eps: o.eps }));
+  const norm = nn.rmsNorm({ width: o.width, eps: o.eps });
+  const adapters = new nn.AdapterSet(nn.llamaParts(table, layers), "decoder.");
+  if (o.lora) for (const each of adaptersFrom(o.lora)) adapters.attach(each);
+  return { headDim, table, layers, norm, adapters, named: { "decoder.embed_tokens": table, "decoder.layers": layers, "decoder.norm": norm } };
+}
 
 export const llamaDecoder = definePlugin({
   kind: "decoder", name: "llama", version: "1.0.0",
-  about: "Causal Llama stack over the memory as soft prefix, with tied output and a key/value cache.",
-  options: z.strictObject({
-    memory_width: z.int().positive().default(96),
-    vocabulary: z.int().positive().default(2048),
-    width: z.int().positive().default(128),
-    layers: z.int().positive().default(3),
-    heads: z.int().positive().default(4),
-    kv_heads: z.int().positive().default(2),
-    head_dim: z.int().positive().multipleOf(2).optional(),
-    hidden: z.int().positive().default(352),
-    rope_theta: z.number().positive().default(10_000),
-    eps: z.number().positive().default(1e-5),
-    /** Generation takes this id, and every negative one, for "no token in this row". */
-    pad_id: z.int().nonnegative().default(0),
-    /** Generation records the step of one token and replays it, to the same bits. */
-    compile: z.boolean().default(true),
-  }).refine((o) => o.head_dim !== undefined || o.width % (2 * o.heads) === 0, { error: "width must be an even multiple of heads where head_dim is not given", path: ["heads"] })
-    .refine((o) => o.heads % o.kv_heads === 0, { error: "heads must be a multiple of kv_heads", path: ["kv_heads"] }),
-  ports: ({ memory_width, vocabulary, width }) => ({
+  about: "Causal Llama stack over the memory as soft prefix, with a key/value cache, LoRA and tied or own output.",
+  options,
+  ports: ({ memory_width, vocabulary, width, ...o }): Ports => ({
     in: {
       memory: port(["B", "M", memory_width]), memory_mask: port(["B", "M"], { dtype: "u8" }),
       prompt: port(["B", memory_width], { optional: true }),
       dec_ids: port(["B", "A"], { dtype: "i32" }), dec_mask: port(["B", "A"], { dtype: "u8" }),
+      ...(o.share_base_with_text && { base: port([baseSize({ vocabulary, width, ...o })]) }),
     },
     out: { hidden: port(["B", "A", width]), embedding: port([vocabulary, width]) },
   }),
-  create(o): GenerativeDecoder {
+  create(o): GenerativeDecoder & { adapters: nn.AdapterSet } {
     const { width, pad_id, compile } = o;
-    const headDim = o.head_dim ?? width / o.heads;
-    const table = nn.embedding({ count: o.vocabulary, width, init: nn.normal(tableStd) });
-    const layers = Array.from({ length: o.layers }, () =>
-      nn.llamaLayer({ width, heads: o.heads, kvHeads: o.kv_heads, headDim, hidden: o.hidden, eps: o.eps }));
-    const norm = nn.rmsNorm({ width, eps: o.eps });
-    // Prefix vectors start at the scale of token embeddings: std = rms(table) / sqrt(width of the memory).
-    const memoryProjection = nn.linear({ in: o.memory_width, out: width, init: nn.normal(tableStd / Math.sqrt(o.memory_width)) });
-    const parameters = nn.collect({
-      "decoder.embed_tokens": table, "decoder.layers": layers, "decoder.norm": norm, memory_proj: memoryProjection,
-    });
-    const frequencies = nn.ropeFrequencies64({ headDim, theta: o.rope_theta });
+    const { headDim, table, layers, norm, adapters, named } = stackOf(o);
+    const lmHead = o.tied ? undefined : nn.linear({ in: width, out: o.vocabulary, bias: false });
+    const prefixOf = memoryPrefix({ memoryWidth: o.memory_width, width, maxPrefix: o.max_prefix, std: tableStd });
+    const stack = nn.collect(named), language = { ...stack, ...nn.collect({ "decoder.lm_head": lmHead }) };
+    if (o.lora) nn.freezeBase(language, o.lora.train);
+    const base = new SharedBase(o.share_base_with_text ? nn.baseOf(stack) : {});
+    const parameters = { ...Object.fromEntries(Object.entries(language).filter(([name]) => !(name in base.parameters))), ...prefixOf.parameters() };
+    const frequencies = nn.ropeFrequencies64({ headDim, theta: o.rope_theta, scaling: ropeScalingFrom(o.rope_scaling, 0) });
 
-    const embed = (ids: Tensor, precision: Precision): Tensor => toPrecision(table.forward(ids), precision);
-
-    /** memory (B, M, Dm) [+ prompt (B, Dm), the same for every position] -> prefix (B, M, D) */
-    function prefixOf({ memory, prompt }: Record<string, Tensor>): Tensor {
-      const [batch, , memoryWidth] = memory.shape;
-      return memoryProjection.forward(prompt ? add(memory, reshape(prompt, [batch, 1, memoryWidth])) : memory);
-    }
+    const embed = (ids: Tensor, precision: ForwardContext["precision"]): Tensor => toPrecision(table.forward(ids), precision);
+    /** (V, D): its rows turn states into logits. */
+    const headTable = (): Tensor => lmHead?.weight.value ?? table.table();
 
     /** x (B, N, D), the last N of the keys -> states (B, N, D) before the final norm. */
-    function run(x: Tensor, positions: Tensor, keyMask: Tensor, cached?: { at: Tensor; caches: readonly nn.KeyValueCache[] }): Tensor {
+    function run(x: Tensor, positions: Tensor, keyMask: Tensor, { cached, keys }: { cached?: { at: Tensor; caches: readonly nn.KeyValueCache[] }; keys?: ForwardContext }): Tensor {
       const invFreq = fromArray(frequencies, [headDim / 2], widened(x.dtype));
       // One token sees every real key: without the rule, the keys may have room behind it.
       const causal = x.shape[1] > 1;
       return layers.reduce((states, layer, i) => layer.forward(states, {
-        positions, invFreq, keyMask, causal, cache: cached && { at: cached.at, room: cached.caches[i] },
+        positions, invFreq, keyMask, causal, cache: cached && { at: cached.at, room: cached.caches[i] }, keys,
       }), x);
     }
 
@@ -85,30 +109,36 @@ export const llamaDecoder = definePlugin({
       const [batch, count] = ids.shape;
       writeRows(mask, at, state.keyMask);
       const keyMask = count === 1 ? state.keyMask : slice(state.keyMask, 1, 0, state.length + count);
-      const states = reshape(run(embed(ids, state.precision), positionsOf(mask, state.real), keyMask, { at, caches: state.caches }), [batch * count, width]);
+      const states = reshape(run(embed(ids, state.precision), positionsOf(mask, state.real), keyMask, { cached: { at, caches: state.caches } }), [batch * count, width]);
       const hidden = norm.forward(gatherRows(states, last));
-      return { logits: linear(widen(hidden), table.weight.value), real: add(state.real, countReal(mask)), hidden };
+      return { logits: linear(widen(hidden), headTable()), real: add(state.real, countReal(mask)), hidden };
     }
 
     return {
       parameters: () => parameters,
+      /** By name: activate, merge into the weights, unmerge. */
+      adapters,
       // memory (B, M, Dm), dec_ids (B, A) -> hidden (B, A, D), and the table (V, D) whose rows turn it into logits
-      forward: ({ memory, memory_mask, prompt, dec_ids, dec_mask }, { precision }) => {
-        const keyMask = concat([memory_mask, dec_mask], 1);
-        const x = concat([prefixOf({ memory, prompt }), embed(dec_ids, precision)], 1);
-        const states = run(x, positionsOf(keyMask), keyMask);
-        return { hidden: norm.forward(slice(states, 1, memory.shape[1], dec_ids.shape[1])), embedding: table.weight.value };
-      },
+      forward: (inputs, context) => base.with(inputs.base ? base.cut(inputs.base) : {}, () => {
+        const { dec_ids, dec_mask } = inputs, { prefix, mask } = prefixOf.forward(inputs, context.precision);
+        const keyMask = concat([mask, dec_mask], 1);
+        const states = run(concat([prefix, embed(dec_ids, context.precision)], 1), positionsOf(keyMask), keyMask, { keys: context });
+        return { hidden: norm.forward(slice(states, 1, prefix.shape[1], dec_ids.shape[1])), embedding: headTable() };
+      }),
 
       /** Computes the prefix of each row from `memory`, `memory_mask` and `prompt`. All tokens come with `next`, `<bos>` and the instruction first. */
-      begin: ({ memory, memory_mask, prompt }, { precision }) => {
-        const [batch, length] = memory_mask.shape, capacity = capacityFor(length);
-        const caches: nn.KeyValueCache[] = layers.map(() => ({ capacity }));
-        const kept = keepOnly(() => {
-          run(prefixOf({ memory, prompt }), positionsOf(memory_mask), memory_mask, { at: fromArray([0], [1], "i32"), caches });
-          return { keyMask: concat([memory_mask, zeros([batch, capacity - length], "u8")], 1), real: countReal(memory_mask) };
-        });
-        return { caches, length, precision, ...kept } satisfies Generation;
+      begin: (inputs, { precision }) => {
+        const borrowed = inputs.base ? keepOnly(() => base.cut(clone(inputs.base))) : {};
+        let caches: nn.KeyValueCache[] = [], length = 0;
+        const kept = base.with(borrowed, () => keepOnly(() => {
+          const { prefix, mask } = prefixOf.forward(inputs, precision);
+          length = prefix.shape[1];
+          const capacity = capacityFor(length);
+          caches = layers.map(() => ({ capacity }));
+          run(prefix, positionsOf(mask), mask, { cached: { at: fromArray([0], [1], "i32"), caches } });
+          return { keyMask: concat([mask, zeros([mask.shape[0], capacity - length], "u8")], 1), real: countReal(mask) };
+        }));
+        return { caches, length, precision, borrowed, ...kept } satisfies Generation;
       },
 
       /**
@@ -121,15 +151,15 @@ export const llamaDecoder = definePlugin({
         const shape = [batch, tokensPerRow(ids, batch)];
         const real = Array.from(ids, (id) => id >= 0 && id !== pad_id);
         makeRoom(state, state.length + shape[1]);
-        const { logits, ...kept } = keepOnly(() => {
+        const { logits, ...kept } = base.with(state.borrowed, () => keepOnly(() => {
           const given = {
             ids: fromArray(ids.map((id) => Math.max(0, id)), shape), mask: fromArray(Uint8Array.from(real, Number), shape),
             at: fromArray([state.length], [1], "i32"), last: fromArray(lastReal(real, batch), [batch]),
           };
-          const { keyMask, real: before, caches, precision } = state;
+          const { keyMask, real: before, caches, precision, borrowed } = state;
           if (shape[1] > 1 || !compile) return advance(state, given);
-          return oneToken.run({ ...given, keyMask, before, ...cacheTensors(caches) }, () => advance(state, given), precision);
-        });
+          return oneToken.run({ ...given, keyMask, before, ...cacheTensors(caches), ...borrowed }, () => advance(state, given), `${precision} ${adapters.state}`);
+        }));
         for (const tensor of [state.real, state.hidden]) tensor?.dispose();
         Object.assign(state, kept, { length: state.length + shape[1] });
         return enteredScope()?.adopt(logits) ?? logits;
@@ -150,3 +180,7 @@ export const llamaDecoder = definePlugin({
 
 /** Standard deviation of the embedding table at the start. Source: the Llama releases. */
 const tableStd = 0.02;
+
+/** Numbers in table, layers and norm. */
+const baseSize = ({ vocabulary, width, layers, heads, kv_heads, head_dim = width / heads, hidden }: Omit<Options, "memory_width">): number =>
+  vocabulary * width + layers * (width * head_dim * 2 * (heads + kv_heads) + 3 * width * hidden + 2 * width) + width;

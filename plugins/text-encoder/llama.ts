@@ -9,8 +9,8 @@
  */
 import { z } from "zod";
 import {
-  adaptersFrom, concat, definePlugin, fromArray, loraOption, nn, pad, port, ropeScalingFrom, ropeScalingOption, slice, toPrecision, widened, zeros,
-  type ForwardContext, type Ports, type Tensor,
+  adaptersFrom, concat, definePlugin, fromArray, loraOption, nn, pad, port, reshape, ropeScalingFrom, ropeScalingOption, slice, toPrecision, widened, zeros,
+  type ForwardContext, type Ports, type Tensor, type TensorComponent,
 } from "../../runtime/index.ts";
 import { pooled, poolings } from "./pooling.ts";
 
@@ -47,6 +47,8 @@ const options = z.strictObject({
   /** A table of its own for next-token logits, as the output `head`; without one the embedding is both. */
   lm_head: z.enum(["none", "trained", "frozen"]).default("none"),
   lora: loraOption.optional(),
+  /** Adds the output `base`: table, layers and norm end to end, for a decoder that has the same ones. */
+  share_base: z.boolean().default(false),
 }).refine((o) => o.heads % o.kv_heads === 0, { error: "heads must be a multiple of kv_heads", path: ["kv_heads"] })
   .refine((o) => o.attention !== "s2" || o.heads % 2 === 0, { error: "heads must be even: half of them have displaced groups", path: ["heads"] })
   .refine((o) => o.passes === 1 || o.pooling !== undefined, { error: "passes: 2 needs a pooling", path: ["pooling"] })
@@ -57,7 +59,7 @@ export const llamaEncoder = definePlugin({
   kind: "text-encoder", name: "llama", version: "1.0.0",
   about: "Llama or Mistral stack over padded text, bidirectional (LLM2Vec), causal or in shifted groups, with LoRA.",
   options,
-  ports: ({ vocabulary, width, pooling, passes, lm_head }): Ports => ({
+  ports: ({ vocabulary, width, pooling, passes, lm_head, share_base, ...o }): Ports => ({
     in: {
       text_ids: port(["B", "T"], { dtype: "i32" }), text_mask: port(["B", "T"], { dtype: "u8" }),
       ...(pooling && { pool_mask: port(["B", "T"], { dtype: "u8", optional: true }) }),
@@ -67,9 +69,10 @@ export const llamaEncoder = definePlugin({
       states: port(["B", "T", width]), embedding: port([vocabulary, width]),
       ...(lm_head !== "none" && { head: port([vocabulary, width]) }),
       ...(pooling && { pooled: port(["B", width]) }), ...(passes === 2 && { pooled_again: port(["B", width]) }),
+      ...(share_base && { base: port([baseSize({ vocabulary, width, ...o })]) }),
     },
   }),
-  create(o) {
+  create(o): TensorComponent & { adapters: nn.AdapterSet } {
     const table = nn.embedding({ count: o.vocabulary, width: o.width });
     const layers = Array.from({ length: o.layers }, (_, i) => nn.llamaLayer({
       width: o.width, heads: o.heads, kvHeads: o.kv_heads, headDim: o.head_dim, hidden: o.hidden, eps: o.eps,
@@ -82,6 +85,8 @@ export const llamaEncoder = definePlugin({
     const parameters = nn.collect({ "text.embed_tokens": table, "text.layers": layers, "text.norm": norm, "text.lm_head": lmHead });
     if (o.lora) nn.freezeBase(parameters, o.lora.train);
     if (o.lm_head === "frozen") lmHead!.weight.freeze();
+
+    const base = Object.values(nn.baseOf(nn.collect({ embed_tokens: table, layers, norm })));
 
     const frequenciesFor = (length: number) => nn.ropeFrequencies64({ headDim: o.head_dim, theta: o.rope_theta, scaling: ropeScalingFrom(o.rope_scaling, length) });
     const fixed = frequenciesFor(0);
@@ -113,12 +118,17 @@ export const llamaEncoder = definePlugin({
         const outputs: Record<string, Tensor> = { states, embedding: table.table() };
         if (lmHead) outputs.head = lmHead.weight.value;
         if (o.pooling) outputs.pooled = pooled(states, pool_mask, o.pooling);
+        if (o.share_base) outputs.base = concat(base.map(({ value, size }) => reshape(value, [size])), 0);
         if (o.passes === 2) outputs.pooled_again = pooled(encode(text_ids, text_mask, secondPass(context)), pool_mask, o.pooling!);
         return outputs;
       },
     };
   },
 });
+
+/** Numbers in table, layers and norm. */
+const baseSize = (o: { vocabulary: number; width: number; layers: number; heads: number; kv_heads: number; head_dim: number; hidden: number }): number =>
+  o.vocabulary * o.width + o.layers * (o.width * o.head_dim * 2 * (o.heads + o.kv_heads) + 3 * o.width * o.hidden + 2 * o.width) + o.width;
 
 /** How long the text becomes, and in which groups its tokens see each other. */
 function groupsOf({ ratio, group, wrap }: { ratio: number; group?: number; wrap: "split" | "roll" }, length: number): { length: number; rule: { size: number; wrap: "split" | "roll" } } {

@@ -216,19 +216,36 @@ export async function writeAdapter(target: string, adapter: Adapter, { wrapper =
 const writable = (tensors: ReadonlyMap<string, StoredTensor>): Map<string, WritableTensor> =>
   new Map([...tensors].map(([name, { dtype, shape, data }]) => [name, { dtype, shape, pieces: () => [data] }]));
 
+export interface AdapterOfOptions {
+  /** No shape tells it. */
+  alpha: number;
+  dropout?: number;
+  useRslora?: boolean;
+  base?: string;
+  causal?: boolean;
+  /** Which of several; the one called "default" has no label. */
+  name?: string;
+  /** Parameters with one of these in their names trained beside it (LongLoRA's `embed`, `norm`): they go along whole. */
+  train?: readonly string[];
+}
+
 /**
- * The adapter that a component's parameters hold: `<prefix><path>.lora_A.weight` (r, in) and `lora_B.weight` (out, r) beside the weights.
- * Throws ERR_CHECKPOINT when there is none. `alpha`: no shape tells it.
+ * The adapter that a component's parameters hold: `<prefix><path>.lora_A.weight` (r, in) and `lora_B.weight` (out, r) beside the weights,
+ * `lora_A.<name>.weight` of one with a name. Throws ERR_CHECKPOINT when there is none.
  */
-export function adapterOf(source: TensorSource, prefix: string, o: { alpha: number; dropout?: number; useRslora?: boolean; base?: string; causal?: boolean }): Adapter {
-  const halves = new Map<string, Halves>();
+export function adapterOf(source: TensorSource, prefix: string, { name: wanted = "default", train = [], ...o }: AdapterOfOptions): Adapter {
+  const halves = new Map<string, Halves>(), replaced = new Map<string, StoredTensor>();
   for (const name of source.names.filter((each) => each.startsWith(prefix))) {
-    const lora = /^(.+)\.lora_(?:(A|B)\.weight|embedding_(A|B))$/.exec(name.slice(prefix.length));
-    if (!lora) continue;
-    const half = halves.get(lora[1]) ?? { kind: lora[2] ? "linear" : "embedding" };
-    halves.set(lora[1], { ...half, [(lora[2] ?? lora[3]).toLowerCase()]: readStored(source, name) });
+    const lora = /^(.+)\.lora_(?:(A|B)(?:\.(?<map>[^.]+))?\.weight|embedding_(A|B)(?:\.(?<table>[^.]+))?)$/.exec(name.slice(prefix.length));
+    if (!lora) {
+      if (train.some((part) => name.includes(part))) replaced.set(name.slice(prefix.length), readStored(source, name));
+      continue;
+    }
+    const kind = lora[2] ? "linear" : "embedding";
+    if ((lora.groups!.map ?? lora.groups!.table ?? "default") !== wanted) continue;
+    halves.set(lora[1], { ...(halves.get(lora[1]) ?? { kind }), [(lora[2] ?? lora[4]).toLowerCase()]: readStored(source, name) });
   }
-  if (halves.size === 0) throw refusal(source.path, `no parameter that begins with "${prefix}" is half of a LoRA pair`);
+  if (halves.size === 0) throw refusal(source.path, `no parameter that begins with "${prefix}" is half of a LoRA pair${wanted === "default" ? "" : ` called "${wanted}"`}`);
   const ranks = new Map([...halves].map(([path, { a }]) => [path, a?.shape[0] ?? 0]));
   const [r] = ranks.values();
   const config: AdapterConfig = {
@@ -236,7 +253,7 @@ export function adapterOf(source: TensorSource, prefix: string, o: { alpha: numb
     use_rslora: o.useRslora ?? false, target_modules: [...new Set([...halves.keys()].map((path) => path.split(".").at(-1)!))],
     rank_pattern: Object.fromEntries([...ranks].filter(([, rank]) => rank !== r).map(([path, rank]) => [path.replaceAll(".", "\\."), rank])), alpha_pattern: {},
   };
-  return { config, modules: new Map([...halves].map(([path, pair]) => [path, moduleOf(source.path, path, pair, config)])), replaced: new Map(), warnings: [] };
+  return { config, modules: new Map([...halves].map(([path, pair]) => [path, moduleOf(source.path, path, pair, config)])), replaced, warnings: [] };
 }
 
 const refusal = (path: string, what: string): RuntimeError => new RuntimeError("ERR_CHECKPOINT", `${path}: not an adapter that can be used: ${what}.`, { path, what });

@@ -1,7 +1,7 @@
 export { type DropBranch, type Randomness, dropBranches, dropPathRates } from "./drop-path.ts";
 export { type Initializer, initialValues } from "./initializer.ts";
 export { type Activation, type Embedding, type Layer, type Linear, type SwigluFeedForward, activations, embedding, layerNorm, linear, mlp, normal, patchEmbedding, rmsNorm, swigluFeedForward, truncatedNormal } from "./layers.ts";
-export { type Adaptable, type LoraOptions, AdapterSet, Adapters, freezeBase } from "./lora.ts";
+export { type Adaptable, type LoraOptions, AdapterSet, Adapters, baseOf, freezeBase } from "./lora.ts";
 export { type PackedAttention, type PackedAttentionInput, packedAttention } from "./packed-attention.ts";
 export { type MaterialiseOptions, type Module, Parameter, type Parameters, collect, countParameters, freeze, materialise, release } from "./parameter.ts";
 export { type RopeScaling, ropeFrequencies, ropeFrequencies64 } from "./rope-frequencies.ts";

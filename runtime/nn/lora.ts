@@ -60,6 +60,10 @@ export class Adapters {
     return [...this.#pairs.keys()];
   }
 
+  get state(): string {
+    return [...this.#pairs].map(([name, { active, merged }]) => `${name}${merged ? "=" : active ? "+" : "-"}`).join("");
+  }
+
   activate(names: readonly string[]): void {
     for (const [name, pair] of this.#pairs) pair.active = names.includes(name);
   }
@@ -151,6 +155,11 @@ export class AdapterSet {
     return [...new Set(Object.values(this.parts).flatMap(({ adapters }) => adapters.names))];
   }
 
+  /** Says which take part and which are merged: what was recorded under one state is wrong under another. */
+  get state(): string {
+    return Object.entries(this.parts).map(([name, { adapters }]) => adapters.state && `${name}:${adapters.state}`).filter(Boolean).join(" ");
+  }
+
   /** Only these take part from now on. Throws ERR_INPUT for a name that no part knows. */
   activate(...names: string[]): void {
     for (const name of names) this.#known(name);
@@ -173,9 +182,12 @@ export class AdapterSet {
   }
 }
 
+const isAdapter = (name: string): boolean => /\.lora_(A|B|embedding_A|embedding_B)(\.|$)/.test(name);
+
+/** The parameters that are no part of an adapter, in their order. */
+export const baseOf = (parameters: Parameters): Parameters => Object.fromEntries(Object.entries(parameters).filter(([name]) => !isAdapter(name)));
+
 /** Freezes what is no part of an adapter and has none of `train` in its name: LongLoRA's `embed` and `norm` train beside it. */
 export function freezeBase(parameters: Parameters, train: readonly string[] = []): void {
-  for (const [name, parameter] of Object.entries(parameters)) {
-    if (!/\.lora_(A|B|embedding_A|embedding_B)(\.|$)/.test(name) && !train.some((part) => name.includes(part))) parameter.freeze();
-  }
+  for (const [name, parameter] of Object.entries(baseOf(parameters))) if (!train.some((part) => name.includes(part))) parameter.freeze();
 }

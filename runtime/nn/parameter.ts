@@ -14,6 +14,7 @@ export class Parameter {
   #seed: number | undefined;
   #decay: boolean | undefined;
   #value: Tensor | undefined;
+  #lent: Tensor | undefined;
 
   constructor(readonly shape: Shape, readonly init: Initializer, o: { decay?: boolean; trainable?: boolean } = {}) {
     this.#decay = o.decay;
@@ -46,6 +47,7 @@ export class Parameter {
   }
 
   get value(): Tensor {
+    if (this.#lent) return this.#lent;
     if (this.#value === undefined) {
       throw new RuntimeError("ERR_HANDLE", `parameter ${this.name || "without a name yet"} (${this.shape.join(", ")}) has no value.`
         + " Call materialise() on the module's parameters before forward().", { name: this.name });
@@ -67,6 +69,14 @@ export class Parameter {
     tensor.requiresGrad = this.trainable;
     if (this.#value !== tensor) this.#value?.dispose();
     this.#value = tensor;
+  }
+
+  /** Stands in for the value from now on, and stays the lender's: a weight that belongs to another component. undefined: the loan ends. */
+  lend(tensor: Tensor | undefined): void {
+    if (tensor && !sameShape(tensor.shape, this.shape)) {
+      throw new ShapeError({ op: "Parameter.lend", operand: this.name || "value", expected: `(${this.shape.join(", ")})`, got: tensor.shape, fix: "Lender and borrower must have the same sizes." });
+    }
+    this.#lent = tensor;
   }
 
   /** Frees the value. Allowed at any time. */

@@ -47,7 +47,7 @@ export const llama: Family = {
     architectures: [o.window ? "MistralForCausalLM" : "LlamaForCausalLM"], model_type: o.window ? "mistral" : "llama", hidden_act: "silu",
     hidden_size: o.width, intermediate_size: o.hidden, num_hidden_layers: o.layers, num_attention_heads: o.heads, num_key_value_heads: o.kv_heads,
     head_dim: o.head_dim ?? Number(o.width) / Number(o.heads), rms_norm_eps: o.eps, rope_theta: o.rope_theta, rope_scaling: o.rope_scaling ?? null,
-    vocab_size: o.vocabulary, tie_word_embeddings: o.tied ?? true, attention_bias: false,
+    vocab_size: o.vocabulary, tie_word_embeddings: o.tied ?? (o.lm_head ?? "none") === "none", attention_bias: false,
     ...(o.window ? { sliding_window: o.window } : {}), torch_dtype: { F32: "float32", BF16: "bfloat16", F16: "float16" }[dtype as string] ?? "float32",
   }),
 };

@@ -137,8 +137,8 @@ describe("prompt-encoder/bert", () => {
 
 describe("decoder/llama", () => {
   const options = { memory_width: 12, vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, hidden: 24 };
-  const tinyDecoder = (dtype: Precision) => {
-    const decoder = build<GenerativeDecoder>(llamaDecoder, options);
+  const tinyDecoder = (dtype: Precision, more: Record<string, unknown> = {}) => {
+    const decoder = build<GenerativeDecoder>(llamaDecoder, { ...options, ...more });
     fillParameters(decoder, dtype);
     return decoder;
   };
@@ -177,14 +177,21 @@ describe("decoder/llama", () => {
     assert.notDeepEqual(a.slice(32), b.slice(32));
   });
 
-  for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype: "f32", tolerance: 1e-5 }, { dtype: "bf16", tolerance: 0.02 }] as const) {
-    it(`DE-3 generates token by token what one forward gives, in ${dtype}, rows of different length`, async () => {
+  const baseSize = 23 * 16 + 2 * (16 * 4 * 12 + 3 * 16 * 24 + 32) + 16;
+  const variants: [what: string, options: Record<string, unknown>][] = [
+    ["plain", {}], ["a head of its own, llama3 positions, adapters", {
+      tied: false, rope_scaling: { type: "llama3", factor: 4, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 16 }, lora: { r: 2, alpha: 4, targets: ["q_proj", "up_proj", "embed_tokens"] } }],
+    ["two learned queries in place of the memory", { memory_width: 16, max_prefix: 2 }], ["the text encoder's weights", { share_base_with_text: true, lora: { r: 2, alpha: 4 } }],
+  ];
+  for (const [what, more] of variants) for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype: "f32", tolerance: 1e-5 }, { dtype: "bf16", tolerance: 0.02 }] as const) {
+    it(`INV-D1, DE-3 generates token by token what one forward gives, in ${dtype}, rows of different length: ${what}`, async () => {
       const before = memory().tensors;
-      const decoder = tinyDecoder(dtype === "f64" ? "f64" : "f32"), told = context({ precision: dtype === "bf16" ? "bf16" : "f32" });
+      const decoder = tinyDecoder(dtype === "f64" ? "f64" : "f32", more), told = context({ precision: dtype === "bf16" ? "bf16" : "f32" }), wide = more.memory_width as number ?? 12;
+      const shared = (): Record<string, Tensor> => (more.share_base_with_text ? { base: fromArray(fill("base", [baseSize], 0.2), [baseSize], dtype === "f64" ? "f64" : "f32") } : {});
       // Two questions of 4 and 2 tokens, then three answer tokens each; row 1 of the memory has a padded slot.
       const question = [[1, 5, 7, 6], [1, 6, 0, 0]], answers = [[11, 12, 13], [14, 15, 16]];
       const given = () => ({
-        memory: input("memory", [2, 3, 12], dtype), memory_mask: mask([[1, 1, 1], [1, 0, 1]]), prompt: input("prompt", [2, 12], dtype),
+        memory: input("memory", [2, 3, wide], dtype), memory_mask: mask([[1, 1, 1], [1, 0, 1]]), prompt: input("prompt", [2, wide], dtype), ...shared(),
       });
 
       const generated: number[][][] = [];
@@ -206,7 +213,7 @@ describe("decoder/llama", () => {
           const oneRow = (name: "memory" | "prompt") => fromArray([...fill(name, all[name].shape)].slice(row * all[name].size / 2, (row + 1) * all[name].size / 2), [1, ...all[name].shape.slice(1)], dtype);
           const { hidden, embedding } = decoder.forward({
             memory: oneRow("memory"), memory_mask: mask([row === 0 ? [1, 1, 1] : [1, 0, 1]]), prompt: oneRow("prompt"),
-            dec_ids: ids([whole]), dec_mask: ones(1, whole.length),
+            dec_ids: ids([whole]), dec_mask: ones(1, whole.length), ...shared(),
           }, told);
           return { logits: linear(widen(hidden), embedding) };
         });

@@ -5,6 +5,9 @@ import { fileURLToPath } from "node:url";
 import { RuntimeError, adapterOf, mergeModule, openSafetensors, readAdapter, requireFit, writeAdapter, writeSafetensors, type Adapter, type StoredTensor } from "../../../runtime/index.ts";
 import { fill } from "../../plugins/model/fill.ts";
 import { temporaryFolder } from "../../process/octavo.ts";
+import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
+import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
+import { build } from "../../plugins/model/harness.ts";
 import { f32, memorySource } from "./memory-source.ts";
 
 const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
@@ -122,9 +125,32 @@ describe("a PEFT adapter", () => {
     const parameters = new Map([
       ["text.layers.0.self_attn.q_proj.weight", zeros(4, 6)], ["text.layers.0.self_attn.q_proj.lora_A.weight", zeros(2, 6)], ["text.layers.0.self_attn.q_proj.lora_B.weight", zeros(4, 2)],
       ["text.layers.0.mlp.up_proj.lora_A.weight", zeros(3, 6)], ["text.layers.0.mlp.up_proj.lora_B.weight", zeros(5, 3)],
+      ["text.layers.0.self_attn.v_proj.lora_A.mntp.weight", zeros(2, 6)], ["text.layers.0.self_attn.v_proj.lora_B.mntp.weight", zeros(4, 2)], ["text.norm.weight", zeros(6)],
     ]);
     const { config, modules } = adapterOf(memorySource(parameters), "text.", { alpha: 4 });
     assert.deepEqual([config.r, config.target_modules, [...modules.values()].map(({ rank, scale }) => [rank, scale])], [2, ["q_proj", "up_proj"], [[2, 2], [3, 4 / 3]]]);
+    const named = adapterOf(memorySource(parameters), "text.", { alpha: 2, name: "mntp", train: ["norm"] });
+    assert.deepEqual([[...named.modules.keys()], [...named.replaced.keys()]], [["layers.0.self_attn.v_proj"], ["norm.weight"]]);
+    assert.throws(() => adapterOf(memorySource(parameters), "text.", { alpha: 2, name: "simcse" }), refused(/LoRA pair called "simcse"/));
     assert.throws(() => adapterOf(memorySource(parameters), "decoder.", { alpha: 4 }), refused(/no parameter that begins with "decoder\."/));
   });
+
+  for (const [plugin, prefix, wrapper] of [[llamaEncoder, "text.", "inner"], [llamaDecoder, "decoder.", "causal"]] as const) {
+    it(`${plugin.id} with adapters writes PEFT's names, and reads back what it wrote`, async () => {
+      const lora = { r: 2, alpha: 8, dropout: 0.1, rslora: true, targets: ["q_proj", "down_proj", "embed_tokens"], train: ["norm"] };
+      const parameters = build(plugin, { vocabulary: 8, width: 8, heads: 2, kv_heads: 1, head_dim: 4, hidden: 6, layers: 1, lora }).parameters();
+      const source = memorySource(new Map(Object.entries(parameters).map(([name, { shape }]) => [name, f32([...shape], [...fill(name, shape)])])));
+      const written = adapterOf(source, prefix, { alpha: 8, dropout: 0.1, useRslora: true, train: lora.train });
+      const out = join(folder.path, `written-${made++}`);
+      await writeAdapter(out, written, { wrapper });
+      const file = openSafetensors(join(out, "adapter_model.safetensors")), inner = `base_model.model.${wrapper === "causal" ? "model." : ""}`;
+      assert.deepEqual([...file.names].sort(), [`${inner}embed_tokens.lora_embedding_A`, `${inner}embed_tokens.lora_embedding_B`,
+        ...["mlp.down_proj", "self_attn.q_proj"].flatMap((path) => ["A", "B"].map((half) => `${inner}layers.0.${path}.lora_${half}.weight`))]);
+      file.close();
+      const read = readAdapter(out);
+      assert.deepEqual([read.config.r, read.config.lora_alpha, read.config.use_rslora, [...read.modules.values()][0].scale], [2, 8, true, 8 / Math.SQRT2]);
+      assert.deepEqual([...read.replaced.keys()].sort(), ["layers.0.input_layernorm.weight", "layers.0.post_attention_layernorm.weight", "norm.weight"]);
+      for (const [path, { a, b }] of written.modules) assert.deepEqual([read.modules.get(path)!.a, read.modules.get(path)!.b].map(({ data }) => Buffer.from(data).toString("hex")), [a, b].map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("hex")), path);
+    });
+  }
 });
