@@ -195,13 +195,16 @@ describe("decoder/llama", () => {
       });
 
       const generated: number[][][] = [];
-      const state = await withTensors(given, (inputs) => decoder.begin(inputs, told));
+      let state = await withTensors(given, (inputs) => decoder.begin(inputs, told));
       for (const step of [question.flat(), ...[0, 1, 2].map((i) => answers.map((row) => row[i]))]) {
         const logits = decoder.next(state, Int32Array.from(step));
         assert.equal(logits.dtype, dtype === "bf16" ? "f32" : dtype);
         const values = Array.from(await logits.readNumbers());
         logits.dispose();
         generated.push([values.slice(0, 23), values.slice(23)]);
+        const before = state; // DE-5: a branch goes on without the one it came from
+        state = decoder.branch(before, [0, 1]);
+        decoder.end(before);
       }
       assert.equal(decoder.hidden!(state).shape.join(), "2,16");
       decoder.end(state);
