@@ -19,6 +19,8 @@ export const multiway = definePlugin({
     /** How many of the last layers have one expert for both modalities. */
     vision_language_layers: z.int().nonnegative().default(1),
     layer_scale: z.number().default(0.1),
+    /** Positions enter the queries and keys of every layer, in place of the tokens once. */
+    position_per_layer: z.boolean().default(false),
     /** Rate at which the last layer drops whole pages of a branch; it rises evenly from 0 for the first. */
     drop_path: z.number().min(0).lt(1).default(0),
     eps: z.number().positive().default(1e-6),
@@ -26,7 +28,7 @@ export const multiway = definePlugin({
     .refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
   ports: sequencePorts,
   create(o) {
-    const joined = sequence(o);
+    const joined = sequence(o, { positions: o.position_per_layer ? "apart" : "added" });
     const blocks = Array.from({ length: o.layers }, (_, i) => nn.multiwayBlock({
       width: o.width, heads: o.heads, layerScale: o.layer_scale, eps: o.eps,
       experts: i < o.layers - o.vision_language_layers ? "image-text" : "vision-language",
@@ -39,9 +41,9 @@ export const multiway = definePlugin({
       parameters: () => parameters,
       // image (B, 1 + P, Dv), text (B, T, Dt) -> memory (B, M, D), memory_mask (B, M)
       forward: (inputs, context) => {
-        const { tokens, mask, imageTokens } = joined.join(inputs);
+        const { tokens, mask, imageTokens, positions } = joined.join(inputs);
         const states = blocks.reduce((x, block, i) => block.forward(x, {
-          imageTokens, keyMask: mask, drop: nn.dropBranches(`fusion.blocks.${i}`, rates[i], context),
+          imageTokens, keyMask: mask, positional: positions, drop: nn.dropBranches(`fusion.blocks.${i}`, rates[i], context),
         }), tokens);
         return { memory: norm.forward(states), memory_mask: mask };
       },

@@ -7,9 +7,9 @@
  */
 import { z } from "zod";
 import {
-  add, concat, definePlugin, fromArray, maskedMean, nn, port, RuntimeError, ShapeError, slice, toPrecision, type Tensor,
+  add, concat, definePlugin, fromArray, maskedMean, nn, port, ShapeError, slice, toPrecision, type Tensor,
 } from "../../runtime/index.ts";
-import { pointEncoding } from "./points.ts";
+import { pointEncoding, pointTokens } from "./points.ts";
 
 const textType = 0;
 const pointType = 1;
@@ -27,6 +27,8 @@ export const bert = definePlugin({
     positions: z.int().positive().default(64),
     memory_width: z.int().positive().default(96),
     eps: z.number().positive().default(1e-12),
+    /** SAM's habit: a prompt with points and no box has one more token, which is no point. Without it padding is masked and that is all. */
+    sam_pad: z.boolean().default(false),
   }).refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
   ports: ({ memory_width }) => ({
     in: {
@@ -35,10 +37,12 @@ export const bert = definePlugin({
       prompt_points: port(["B", "G", 2], { gradient: false, optional: true }),
       prompt_kinds: port(["B", "G"], { dtype: "i32", optional: true }),
       prompt_points_mask: port(["B", "G"], { dtype: "u8", optional: true }),
+      // R boxes, corners in [0, 1]; the same as two points each.
+      prompt_boxes: port(["B", "R", 4], { gradient: false, optional: true }), prompt_boxes_mask: port(["B", "R"], { dtype: "u8", optional: true }),
     },
     out: { embedding: port(["B", memory_width]) },
   }),
-  create({ vocabulary, width, layers: depth, heads, hidden, positions, memory_width, eps }) {
+  create({ vocabulary, width, layers: depth, heads, hidden, positions, memory_width, eps, sam_pad }) {
     const table = (count: number) => nn.embedding({ count, width });
     const words = table(vocabulary), places = table(positions), types = table(2);
     const norm = nn.layerNorm({ width, eps });
@@ -66,23 +70,16 @@ export const bert = definePlugin({
 
     return {
       parameters: () => parameters,
-      // prompt_ids (B, Q), points (B, G, 2) -> embedding (B, D)
-      forward: ({ prompt_ids, prompt_mask, prompt_points, prompt_kinds, prompt_points_mask }, { precision }) => {
+      // prompt_ids (B, Q), points (B, G, 2), boxes (B, R, 4) -> embedding (B, D)
+      forward: ({ prompt_ids, prompt_mask, ...pointed }, { precision }) => {
         const start = (embedded: Tensor) => norm.forward(toPrecision(embedded, precision));
-        let [states, keyMask] = [start(embedText(prompt_ids)), prompt_mask];
-        if (prompt_points || prompt_kinds || prompt_points_mask) {
-          if (!(prompt_points && prompt_kinds && prompt_points_mask)) throw pointsIncomplete();
-          states = concat([states, start(typed(points.forward(prompt_points, prompt_kinds), pointType))], 1);
-          keyMask = concat([keyMask, prompt_points_mask], 1);
-        }
-        states = layers.reduce((x, layer) => layer.forward(x, { keyMask }), states);
+        const geometry = pointTokens(pointed, { samPad: sam_pad });
+        const text = start(embedText(prompt_ids));
+        const [tokens, keyMask] = geometry
+          ? [concat([text, start(typed(points.forward(geometry.points, geometry.kinds), pointType))], 1), concat([prompt_mask, geometry.mask], 1)] : [text, prompt_mask];
+        const states = layers.reduce((x, layer) => layer.forward(x, { keyMask }), tokens);
         return { embedding: projection.forward(maskedMean(states, keyMask)) };
       },
     };
   },
 });
-
-function pointsIncomplete(): RuntimeError {
-  return new RuntimeError("ERR_RECIPE", "prompt-encoder/bert: expected prompt_points, prompt_kinds and prompt_points_mask together or none of them. "
-    + "Connect all three in the recipe's `in:` of this component.");
-}

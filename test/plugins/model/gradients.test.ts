@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { add, fromArray, mul, sum as sumOf, Scope, Tape, type Plugin, type Tensor, type TensorComponent } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
+import { coAttention } from "../../../plugins/fusion/co-attention.ts";
 import { concatenation } from "../../../plugins/fusion/concatenation.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
@@ -77,10 +78,18 @@ const cases: Case[] = [
   { plugin: multiway, what: "drop path", options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2, drop_path: 0.5 }, inputs: sequenceInputs, wants: sequenceWants },
   { plugin: concatenation, what: "merged patches", options: { image_width: 3, text_width: 10, width: 8, grid: 1, merge: 2 }, wants: ["image"],
     inputs: () => ({ image: floats("image", [2, 5, 3]), text: floats("text", [2, 3, 10]), text_mask: mask([[1, 1, 1], [1, 1, 0]]) }) },
+  { plugin: multiway, options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2, position_per_layer: true }, inputs: sequenceInputs, wants: sequenceWants, what: "positions in every layer" },
+  { plugin: multiway, options: { text_width: 10, width: 8, grid: 2, layers: 2, heads: 2, modalities: "text", vision_language_layers: 2, position_per_layer: true }, wants: ["text", "text_position"], what: "text alone",
+    inputs: () => ({ text: floats("text", [2, 3, 10]), text_mask: mask([[1, 1, 1], [1, 1, 0]]), text_position: floats("text position", [2, 3, 8]) }) },
+  { plugin: coAttention, options: { image_width: 6, text_width: 10, width: 8, grid: 2, layers: 2, heads: 2 }, inputs: sequenceInputs, wants: sequenceWants },
   { plugin: concatenation, options: { image_width: 6, text_width: 10, width: 8, grid: 2 }, inputs: sequenceInputs, wants: sequenceWants },
   { plugin: bert, options: { vocabulary: 9, width: 8, layers: 2, heads: 2, hidden: 12, positions: 4, memory_width: 6 }, wants: [],
     inputs: () => ({ prompt_ids: ids([[1, 5, 7], [1, 5, 0]]), prompt_mask: mask([[1, 1, 1], [1, 1, 0]]),
       prompt_points: floats("points", [2, 2, 2], 0.5, 0.5), prompt_kinds: ids([[0, 1], [2, 4]]), prompt_points_mask: mask([[1, 1], [1, 1]]) }) },
+  { plugin: bert, options: { vocabulary: 9, width: 8, layers: 1, heads: 2, hidden: 12, positions: 4, memory_width: 6, sam_pad: true }, wants: [], what: "boxes and SAM's padding",
+    inputs: () => ({ prompt_ids: ids([[1, 5, 7], [1, 5, 0]]), prompt_mask: mask([[1, 1, 1], [1, 1, 0]]),
+      prompt_points: floats("points", [2, 2, 2], 0.5, 0.5), prompt_kinds: ids([[0, 1], [1, 0]]), prompt_points_mask: mask([[1, 1], [1, 0]]),
+      prompt_boxes: floats("boxes", [2, 1, 4], 0.5, 0.5), prompt_boxes_mask: mask([[0], [1]]) }) },
   { plugin: llamaDecoder, options: { ...llama, vocabulary: 9, memory_width: 6 }, wants: ["memory", "prompt"],
     inputs: () => ({ memory: floats("memory", [2, 3, 6]), memory_mask: mask([[1, 1, 1], [1, 0, 1]]), prompt: floats("prompt", [2, 6]),
       dec_ids: ids([[1, 5, 7], [1, 5, 0]]), dec_mask: mask([[1, 1, 1], [1, 1, 0]]) }) },

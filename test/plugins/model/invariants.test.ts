@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { fromArray, linear, memory, native, widen, type DType, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { positionsOf } from "../../../plugins/decoder/positions.ts";
+import { coAttention } from "../../../plugins/fusion/co-attention.ts";
 import { concatenation } from "../../../plugins/fusion/concatenation.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { bert } from "../../../plugins/prompt-encoder/bert.ts";
@@ -39,29 +40,43 @@ describe("text-encoder/llama", () => {
   });
 });
 
-describe("fusion/multiway", () => {
+describe("fusion", () => {
   const widths = { image_width: 16, text_width: 16, width: 16, grid: 2 };
   const fuse = async (options: Record<string, unknown>, o: {
     texts?: number[]; real?: number; plugin?: typeof multiway; nameOf?: (name: string) => string; given?: Record<string, ArrayLike<number>>;
+    positions?: boolean;
   } = {}) => {
-    const { texts = [0, 1, 2, 3], real = texts.length } = o;
+    const { texts = [0, 1, 2, 3], real = texts.length, positions = true } = o;
     const fusion = build(o.plugin ?? multiway, { ...widths, ...options });
     fillParameters(fusion, "f64", { nameOf: o.nameOf, given: o.given });
     const rows = (name: string) => texts.flatMap((t) => [...fill(`${name} ${t}`, [16])]);
     return (await compute(() => fusion.forward({
       image: input("image", [1, 5, 16]), text: fromArray(rows("text"), [1, texts.length, 16], "f64"),
-      text_mask: mask([texts.map((_, i) => Number(i < real))]), image_position: input("image position", [5, 16]),
-      text_position: fromArray(rows("position"), [1, texts.length, 16], "f64"),
+      text_mask: mask([texts.map((_, i) => Number(i < real))]),
+      ...(positions && { image_position: input("image position", [5, 16]), text_position: fromArray(rows("position"), [1, texts.length, 16], "f64") }),
     }, context()), fusion)).memory;
   };
 
-  it("FU-1 gives real tokens the same memory whatever padding follows", async () => {
-    const bare = await fuse({ heads: 2 }, { texts: [0, 1, 2] });
-    const padded = await fuse({ heads: 2 }, { texts: [0, 1, 2, 7, 8], real: 3 });
-    assertClose(padded.slice(0, 8 * 16), bare, exact, "memory of real tokens");
-  });
+  const ways: [what: string, options: Record<string, unknown>, plugin: typeof multiway][] = [
+    ["multiway", { heads: 2 }, multiway], ["multiway with positions in every layer", { heads: 2, position_per_layer: true }, multiway], ["co-attention", { heads: 2 }, coAttention],
+  ];
+  for (const [what, options, plugin] of ways) {
+    it(`FU-1, INV-A3: ${what} gives real tokens the same memory whatever padding follows`, async () => {
+      const bare = await fuse(options, { texts: [0, 1, 2], plugin });
+      const padded = await fuse(options, { texts: [0, 1, 2, 7, 8], real: 3, plugin });
+      assertClose(padded.slice(0, 8 * 16), bare, exact, "memory of real tokens");
+    });
 
-  it("with both experts equal a two-expert layer is a vision-language layer", async () => {
+    it(`FU-2, INV-F2: ${what}, permuting text tokens with their positions permutes their memory`, async () => {
+      const order = [2, 0, 3, 1];
+      const [straight, permuted] = [await fuse(options, { plugin }), await fuse(options, { texts: order, plugin })];
+      const row = (states: number[], i: number) => states.slice(i * 16, i * 16 + 16);
+      for (let i = 0; i < 5; i++) assertClose(row(permuted, i), row(straight, i), exact, `image token ${i}`);
+      order.forEach((from, i) => assertClose(row(permuted, 5 + i), row(straight, 5 + from), exact, `text token ${from} at ${i}`));
+    });
+  }
+
+  it("INV-F1: with both experts equal a two-expert layer is a vision-language layer", async () => {
     const oneName = (name: string) => name.replace(/norm2_(imag|text|vl)/, "norm2").replace(/mlp_(imag|text|vl)/, "mlp");
     const two = await fuse({ heads: 2, layers: 1, vision_language_layers: 0 }, { nameOf: oneName });
     const one = await fuse({ heads: 2, layers: 1, vision_language_layers: 1 }, { nameOf: oneName });
@@ -70,12 +85,30 @@ describe("fusion/multiway", () => {
     assert.ok(Math.max(...different.map((x, i) => Math.abs(x - one[i]))) > 1e-4, "different experts must differ");
   });
 
-  it("FU-2 permuting text tokens with their positions permutes their memory", async () => {
-    const order = [2, 0, 3, 1];
-    const [straight, permuted] = [await fuse({ heads: 2 }), await fuse({ heads: 2 }, { texts: order })];
-    const row = (states: number[], i: number) => states.slice(i * 16, i * 16 + 16);
-    for (let i = 0; i < 5; i++) assertClose(row(permuted, i), row(straight, i), exact, `image token ${i}`);
-    order.forEach((from, i) => assertClose(row(permuted, 5 + i), row(straight, 5 + from), exact, `text token ${from} at ${i}`));
+  it("positions in every layer reach queries and keys, not values", async () => {
+    const noAttention = { "fusion.blocks.0.attn.qkv.weight": new Float64Array(48 * 16).map((_, i) => (i < 32 * 16 ? 0 : fill("v", [1], 1, i % 7)[0])) };
+    const one = { heads: 2, layers: 1, position_per_layer: true };
+    // With queries and keys that see nothing, positions that go to them alone cannot be felt; those added to tokens can.
+    const apart = await fuse(one, { given: noAttention }), none = await fuse(one, { given: noAttention, positions: false });
+    assertClose(apart, none, exact, "memory");
+    assert.notDeepEqual(await fuse({ ...one, position_per_layer: false }, { given: noAttention }), none);
+    assert.ok(Math.max(...(await fuse(one)).map((x, i) => Math.abs(x - none[i]))) > 1e-6);
+  });
+
+  it("of one modality alone: the image as beside text that is all padding, the text through its own experts and the shared ones", async () => {
+    const alone = async (modalities: "image" | "text", given: Record<string, ArrayLike<number>> = {}) => {
+      const fusion = build(multiway, { ...widths, heads: 2, layers: 2, modalities });
+      fillParameters(fusion, "f64", { given });
+      return (await compute(() => fusion.forward(modalities === "image"
+        ? { image: input("image", [1, 5, 16]), image_position: input("image position", [5, 16]) }
+        : { text: input("text", [1, 3, 16]), text_mask: ones(1, 3) }, context()), fusion)).memory;
+    };
+    assertClose(await alone("image"), (await fuse({ heads: 2, layers: 2 }, { real: 0 })).slice(0, 80), exact, "image");
+    const changed = (name: string) => ({ [`fusion.blocks.${name}.fc1.bias`]: new Float64Array(64).fill(1) });
+    const text = await alone("text");
+    assert.equal(text.length, 48);
+    assert.deepEqual(await alone("text", changed("0.mlp_imag")), text);
+    for (const expert of ["0.mlp_text", "1.mlp_vl"]) assert.notDeepEqual(await alone("text", changed(expert)), text, expert);
   });
 
   it("drop path changes pages while training, by their sample alone, and nothing otherwise", async () => {
@@ -94,7 +127,7 @@ describe("fusion/multiway", () => {
     for (const page of await fuseSamples(ids, false)) assertClose(page, (await fuseSamples([0], true, 0))[0], exact, "not training");
   });
 
-  it("without layer scale it is fusion/concatenation", async () => {
+  it("INV-F3: without layer scale it is fusion/concatenation", async () => {
     const none = Object.fromEntries([0, 1].flatMap((i) => ["gamma_1", "gamma_2"].map((g) => [`fusion.blocks.${i}.${g}`, new Float64Array(16)])));
     const flat = await fuse({ heads: 2, layers: 2 }, { given: none });
     assertClose(flat, await fuse({}, { plugin: concatenation }), exact, "memory");
@@ -124,6 +157,38 @@ describe("prompt-encoder/bert", () => {
     assert.ok(Math.max(...bare.map((x, i) => Math.abs(x - point[i]))) > 1e-3, "a point must change the embedding");
     assertClose(await encode([1, 5], 2, { places: [0.25, 0.75, 0.5, 0.5], kinds: [1, 4], real: [1, 0] }), point, exact, "padding point");
     assertClose(await encode([1, 5], 2, { places: [0.25, 0.75], kinds: [1], real: [0] }), bare, exact, "no real point");
+  });
+
+  it("a box is two points of kinds 2 and 3; boxes that are not there are not seen", async () => {
+    const boxed = async (boxes: number[], real: number[]) => {
+      const prompt = build(bert, options);
+      fillParameters(prompt, "f64");
+      return (await compute(() => prompt.forward({
+        prompt_ids: ids([[1, 5]]), prompt_mask: ones(1, 2), prompt_boxes: fromArray(boxes, [1, real.length, 4], "f64"), prompt_boxes_mask: mask([real]),
+      }, context()), prompt)).embedding;
+    };
+    const box = await boxed([0.1, 0.2, 0.3, 0.4], [1]);
+    assertClose(box, await encode([1, 5], 2, { places: [0.1, 0.2, 0.3, 0.4], kinds: [2, 3], real: [1, 1] }), exact, "box");
+    assertClose(await boxed([0.5, 0.5, 0.6, 0.6, 0.1, 0.2, 0.3, 0.4], [0, 1]), box, exact, "padding box");
+    assertClose(await boxed([0.5, 0.5, 0.6, 0.6], [0]), await encode([1, 5], 2), exact, "no box");
+  });
+
+  it("sam_pad: a page with points and no box has one more token, which has no place", async () => {
+    const asked = async (sam_pad: boolean, pointReal: number, boxReal: number) => {
+      const prompt = build(bert, { ...options, sam_pad });
+      fillParameters(prompt, "f64");
+      return (await compute(() => prompt.forward({
+        prompt_ids: ids([[1, 5]]), prompt_mask: ones(1, 2), prompt_points: fromArray([0.25, 0.75], [1, 1, 2], "f64"), prompt_kinds: ids([[1]]), prompt_points_mask: mask([[pointReal]]),
+        prompt_boxes: fromArray([0.1, 0.2, 0.3, 0.4], [1, 1, 4], "f64"), prompt_boxes_mask: mask([[boxReal]]),
+      }, context()), prompt)).embedding;
+    };
+    assertClose(await asked(true, 1, 0), await encode([1, 5], 2, { places: [0.25, 0.75, 0.9, 0.9], kinds: [1, 4], real: [1, 1] }), exact, "points alone");
+    for (const [point, box] of [[1, 1], [0, 1], [0, 0]]) assertClose(await asked(true, point, box), await asked(false, point, box), exact, `${point} points, ${box} boxes`);
+  });
+
+  it("INV-P1: a projection of zeros makes prompts say nothing", async () => {
+    const none = { "prompt.proj.weight": new Float64Array(96), "prompt.proj.bias": new Float64Array(8) };
+    assert.deepEqual(await encode([1, 5, 9], 3, undefined, none), new Array(8).fill(0));
   });
 
   it("refuses a prompt longer than its positions, and points without kinds", async () => {

@@ -17,7 +17,7 @@ import { fill, fillWeight } from "./fill.ts";
 import { build, context } from "./harness.ts";
 
 /** A number for every symbolic dimension of the model: 64 patches and 8 text tokens make M = 73. */
-const sizes: Record<string, number> = { B: 2, T: 8, M: 73, Q: 8, A: 8, G: 2, K: 2, Nm: 3, Np: 4, Na: 5 };
+const sizes: Record<string, number> = { B: 2, T: 8, M: 73, Q: 8, A: 8, G: 2, R: 2, K: 2, Nm: 3, Np: 4, Na: 5 };
 /** Where the defaults are those of a released model, smaller ones. */
 const smaller: Record<string, Record<string, unknown>> = { "teacher/clip": { image: 32, width: 16, layers: 1, heads: 2, targets: 8 } };
 const shapeOf = ({ dims }: Port) => dims.map((dim) => (typeof dim === "number" ? dim : sizes[dim] ?? assert.fail(`no size for the dimension ${dim}`)));
@@ -39,7 +39,7 @@ const all: Plugin[] = [
   ...imageEncoders, ...textEncoders, ...positions, ...fusions, ...promptEncoders, ...decoders, ...objectives, ...teachers, ...visualTokenizers,
 ];
 /** Of two that play one part in a model, and name their parameters after it, the second. */
-const others = new Set(["fusion/concatenation", "objective/mim-codes", "teacher/clip", "teacher/mini-clip"]);
+const others = new Set(["fusion/concatenation", "fusion/co-attention", "objective/mim-codes", "teacher/clip", "teacher/mini-clip"]);
 
 /** Losses, parameters that leave as they are, and what a visual tokenizer says (VT-1). */
 const staysF32 = ({ kind }: Plugin, output: string): boolean =>
