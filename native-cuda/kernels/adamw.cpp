@@ -51,11 +51,11 @@ OCTAVO_KERNEL(adamw) {
 }
 
 OCTAVO_KERNEL(adamw_many) {
-  const ManyArguments a(call, "adamw_many", {"p", "g", "m", "v"}, {"lr", "beta1", "beta2", "eps", "step", "gradScale"}, {"weightDecay"});
-  const auto number = static_cast<double>(a.at().whole(4, 1, int64_t{1} << 53));
+  const ManyArguments a(call, "adamw_many", {"p", "g", "m", "v"}, {"beta1", "beta2", "eps"}, {"weightDecay"}, {"numbers"});
+  const UpdateNumbers now = a.numbers();
   std::vector<AdamWStep> steps;
   for (int i = 0; i < a.count(); ++i)
-    steps.push_back({a.at().scalar(0), a.at().scalar(1), a.at().scalar(2), a.at().scalar(3), a.own(i), number, a.at().scalar(5)});
+    steps.push_back({now.learning_rate, a.at().scalar(0), a.at().scalar(1), a.at().scalar(2), a.own(i), now.step, now.grad_scale});
   a.at().run(
       [&]<class T>(T) {
         for (int i = 0; i < a.count(); ++i)

@@ -3,8 +3,8 @@
 //   p -= lr * (m / (1 - b1^step)) / (sqrt(v / (1 - b2^step)) + eps)
 // Source: Loshchilov and Hutter 2019. g is read only and must not overlap p, m or v.
 // adamw: tensors p, g, m, v, scalars lr, beta1, beta2, eps, weightDecay, step, gradScale.
-// adamw_many: p1, g1, m1, v1, p2, ..., scalars lr, beta1, beta2, eps, step, gradScale, then a weightDecay per parameter; the bits
-// of adamw (MA-1).
+// adamw_many: p1, g1, m1, v1, p2, ..., numbers f64 (3) = lr, step, gradScale; scalars beta1, beta2, eps, then a weightDecay per
+// parameter; the bits of adamw (MA-1).
 #pragma once
 #include <cstdint>
 

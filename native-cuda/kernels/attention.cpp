@@ -38,7 +38,7 @@ int64_t count(const char* kernel, const char* name, double value, int64_t least)
 
 using Whole = long long;  // as printf knows it
 
-/// boundaries, sampleIds and queryLengths start at operand `extra`, if they were passed at all.
+/// boundaries, sampleIds, queryLengths and step start at operand `extra`, if they were passed at all.
 void read_extra(const Operands& o, int extra, AttentionShape& s) {
   const char* kernel = o.kernel;
   const auto expect = [&](int i, const char* name, int64_t n) {
@@ -57,6 +57,7 @@ void read_extra(const Operands& o, int extra, AttentionShape& s) {
   if (s.dropout.p == 0) return;
   if (!o.at(extra + 1)) fail("%s: dropout needs sampleIds", kernel);
   expect(extra + 1, "sampleIds", s.sequences > 0 ? s.sequences : s.B);
+  if (o.at(extra + 3)) s.dropout.step = step_of(o.at(extra + 3), kernel);
   if (!o.at(extra + 2)) return;
   expect(extra + 2, "queryLengths", s.B);
   for (int64_t b = 0; b < s.B; ++b)
@@ -92,7 +93,7 @@ AttentionShape read_shape(const Operands& o, int first, int extra, const TensorV
   const char* kernel = o.kernel;
   const TensorView &q = o.at(first), &k = o.at(first + 1), &mask = o.at(first + 3);
   const bool more = o.call.tensors > extra;
-  if (o.call.tensors != (more ? extra + 3 : extra)) fail("%s: expected %d or %d operands, got %d", kernel, extra, extra + 3, o.call.tensors);
+  if (o.call.tensors != (more ? extra + 4 : extra)) fail("%s: expected %d or %d operands, got %d", kernel, extra, extra + 4, o.call.tensors);
   if (o.call.scalars != (more ? 15 : 6)) fail("%s: expected %d scalars with %d operands, got %d", kernel, more ? 15 : 6, o.call.tensors, o.call.scalars);
   if (o.dtype != DType::f32 && o.dtype != DType::f64) fail("%s: q expected f32 or f64, got %s", kernel, dtype_name(o.dtype));
   if (!q || !k || q.rank != 3 || k.rank != 3) fail("%s: q and k expected (B, N, heads * width)", kernel);

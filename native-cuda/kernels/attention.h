@@ -19,7 +19,8 @@
 //   (window, groupSize, roll, p, seedLo, seedHi, step, site, firstHead):
 //   attention_forward [q, k, v, keyMask | 0, biasTable | 0, y, lse, ...]
 //   attention_backward [dy, q, k, v, keyMask | 0, biasTable | 0, y, lse, dq, dk, dv, dbiasTable | 0, ...]
-//   where ... is nothing or [boundaries | 0, sampleIds i32 (B or S) | 0, queryLengths i32 (B) | 0]; sampleIds are needed when p > 0.
+//   where ... is nothing or [boundaries | 0, sampleIds i32 (B or S) | 0, queryLengths i32 (B) | 0, step i64 (1) | 0]; sampleIds are needed
+//   when p > 0, and a step given as a tensor takes the place of the scalar.
 // Sources: Vaswani et al. 2017 eq. 1; Dao et al. 2022 (lse and delta in backward); Ainslie et al. 2023 (grouped queries).
 #pragma once
 #include <cstdint>

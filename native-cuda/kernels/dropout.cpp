@@ -57,15 +57,24 @@ void philox_uniform(float* y, int64_t n, uint64_t key, uint64_t stream) {
 
 static uint64_t word(const Arguments& a, int scalar) { return static_cast<uint64_t>(a.whole(scalar, 0, 0xFFFFFFFF)); }
 
+uint64_t step_of(const TensorView& step, const char* kernel) {
+  if (step.dtype != DType::i64 || step.numel != 1) throw std::invalid_argument(format("%s: step expected i64 (1), got %s", kernel, shape_text(step).c_str()));
+  const int64_t number = *step.as<const int64_t>();
+  if (number < 0) throw std::invalid_argument(format("%s: step expected 0 or more, got %lld", kernel, static_cast<long long>(number)));
+  return static_cast<uint64_t>(number);
+}
+
 OCTAVO_KERNEL_BF16(dropout, OwnBf16::any()) {
-  const Arguments a(call, "dropout", {"x", "sampleIds", "y"}, {"p", "seedLo", "seedHi", "step", "site"});
+  std::vector<const char*> names{"x", "sampleIds", "y"};
+  if (call.tensors > 3) names.push_back("step");
+  const Arguments a(call, "dropout", names, {"p", "seedLo", "seedHi", "step", "site"});
   a.floating(0), a.dtype(1, DType::i32), a.same_shape(2, 0);
   const int64_t batch = a[0].rank == 0 ? 1 : a[0].dim[0], sample_elements = batch ? a[0].numel / batch : 0;
   a.count(1, batch, "(B)");
   if (!(a.scalar(0) >= 0 && a.scalar(0) <= 1 - 0x1p-32))
     throw std::invalid_argument(format("dropout: p expected within [0, 1 - 2^-32], got %g", a.scalar(0)));
-  const DropoutSite site{a.scalar(0), word(a, 2) << 32 | word(a, 1), static_cast<uint64_t>(a.whole(3, 0, int64_t{1} << 53)),
-                         static_cast<uint32_t>(word(a, 4))};
+  const uint64_t step = call.tensors > 3 ? step_of(a[3], "dropout") : static_cast<uint64_t>(a.whole(3, 0, int64_t{1} << 53));
+  const DropoutSite site{a.scalar(0), word(a, 2) << 32 | word(a, 1), step, static_cast<uint32_t>(word(a, 4))};
   const auto* ids = a.data<const int32_t>(1);
   a.run([&]<class T>(T) { dropout_reference(a.data<const T>(0), ids, a.data<T>(2), batch, sample_elements, site); },
         [&] { dropout(a.floats(0), ids, a.output(2), batch, sample_elements, site, a.threads()); });

@@ -8,11 +8,11 @@ thread_local NotedNames* listener = nullptr;
 
 /// Kernels with absent operands check them by themselves, without Arguments.
 struct Names {
-  const char *kernel, *operands[13];
+  const char *kernel, *operands[16];
 };
 constexpr Names kNames[] = {
-    {"attention_forward", {"q", "k", "v", "keyMask", "biasTable", "y", "lse", "boundaries", "sampleIds", "queryLengths"}},
-    {"attention_backward", {"dy", "q", "k", "v", "keyMask", "biasTable", "y", "lse", "dq", "dk", "dv", "dbiasTable", "boundaries"}},
+    {"attention_forward", {"q", "k", "v", "keyMask", "biasTable", "y", "lse", "boundaries", "sampleIds", "queryLengths", "step"}},
+    {"attention_backward", {"dy", "q", "k", "v", "keyMask", "biasTable", "y", "lse", "dq", "dk", "dv", "dbiasTable", "boundaries", "sampleIds", "queryLengths", "step"}},
     {"linear_forward", {"x", "w", "bias", "y"}},
     {"linear_backward_input", {"dy", "w", "dx"}},
     {"linear_backward_weight", {"dy", "x", "dw"}},

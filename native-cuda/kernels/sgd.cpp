@@ -30,8 +30,9 @@ OCTAVO_KERNEL(sgd) {
 }
 
 OCTAVO_KERNEL(sgd_many) {
-  const ManyArguments a(call, "sgd_many", {"p", "g", "m"}, {"lr", "momentum", "gradScale"}, {"weightDecay"});
-  const auto step = [&](int i) { return SgdStep{a.at().scalar(0), a.at().scalar(1), a.own(i), a.at().scalar(2)}; };
+  const ManyArguments a(call, "sgd_many", {"p", "g", "m"}, {"momentum"}, {"weightDecay"}, {"numbers"});
+  const UpdateNumbers now = a.numbers();
+  const auto step = [&](int i) { return SgdStep{now.learning_rate, a.at().scalar(0), a.own(i), now.grad_scale}; };
   a.at().run(
       [&]<class T>(T) {
         for (int i = 0; i < a.count(); ++i) sgd_reference(a.data<T>(i, 0), a.data<const T>(i, 1), a.data<T>(i, 2), a.elements(i), step(i));

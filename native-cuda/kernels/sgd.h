@@ -2,7 +2,8 @@
 //   p -= lr * decay * p;  m = momentum m + grad_scale g;  p -= lr * m          (decoupled decay, as AdamW has it)
 // Source: Sutskever et al. 2013, classical momentum. g is read only and must not overlap p or m.
 // sgd: tensors p, g, m, scalars lr, momentum, weightDecay, gradScale.
-// sgd_many: p1, g1, m1, p2, ..., scalars lr, momentum, gradScale, then a weightDecay per parameter; the bits of sgd (MA-1).
+// sgd_many: p1, g1, m1, p2, ..., numbers f64 (3) = lr, step, gradScale; scalars momentum, then a weightDecay per parameter; the
+// bits of sgd (MA-1), which has no use for the step.
 #pragma once
 #include <cstdint>
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "arguments.h"
+#include "list_names.h"
 #include "tiles.h"
 
 OCTAVO_CLONES static double sum_tile(const float* x, int64_t n) {
@@ -60,12 +60,8 @@ static void sum_squares(const Arguments& a, int count, double* y) {
 }
 
 OCTAVO_KERNEL(sum_squares) {
-  std::vector<std::string> texts;
-  for (int i = 1; i < call.tensors; ++i) texts.push_back(format("x%d", i));
-  texts.push_back("y");
-  std::vector<const char*> names;
-  for (const std::string& text : texts) names.push_back(text.c_str());
-  const Arguments a(call, "sum_squares", names, {"first"});
+  const ListNames names(call.tensors - 1, {"y"});
+  const Arguments a(call, "sum_squares", names.list(), {"first"});
   const int count = call.tensors - 1;
   a.dtype(count, DType::f64);
   double* const y = a.data<double>(count) + a.whole(0, 0, a[count].numel - count);

@@ -8,6 +8,8 @@ export interface Randomness {
   step: number;
   /** One per row of the batch. */
   sampleIds: readonly number[];
+  /** The two as tensors, where they are: a step that draws from them can be compiled. */
+  keys?: { step: Tensor; sampleIds: Tensor };
 }
 
 /** A residual branch before it is added; `part` tells the branches of one block apart. */
@@ -18,8 +20,8 @@ export const dropPathRates = (rate: number, count: number): number[] =>
   Array.from({ length: count }, (_, i) => (count === 1 ? 0 : (rate * i) / (count - 1)));
 
 /** Drops whole samples of the branches of the block called `name`, while training. The name is the place in the model: no two blocks share one. */
-export function dropBranches(name: string, rate: number, keys: Randomness): DropBranch | undefined {
-  if (!keys.training || rate === 0) return undefined;
-  const { seed, step, sampleIds } = keys; // asked for only now: a step that draws from them cannot be compiled
+export function dropBranches(name: string, rate: number, context: Randomness): DropBranch | undefined {
+  if (!context.training || rate === 0) return undefined;
+  const { seed } = context, { step, sampleIds } = context.keys ?? context;
   return (branch, part) => dropPath(branch, { p: rate, sampleIds, seed, step, site: fnv1a32(`${name}.${part}`) });
 }

@@ -2,7 +2,7 @@ import { RuntimeError, ShapeError } from "../errors.ts";
 import { type Shape, type Tensor, fromArray } from "../tensor/index.ts";
 import { split64 } from "../tensor/philox.ts";
 import { needDtype, needShape } from "./check.ts";
-import type { DropoutOptions } from "./dropout.ts";
+import { type DropoutOptions, stepOperand } from "./dropout.ts";
 
 /** S2-Attn: tokens see their own group of `size` tokens; in the second half of the heads the groups lie size/2 further. */
 export interface AttentionGroups {
@@ -71,10 +71,10 @@ export function attentionRules(rules: AttentionRules, sizes: AttentionSizes): { 
     needDtype("attention", "dropout.queryLengths", lengths, "i32");
     needShape("attention", "dropout.queryLengths", lengths, [sizes.batch], "One number of queries per row of the batch.");
   }
-  const [low, high] = split64(dropout?.seed ?? 0);
+  const [low, high] = split64(dropout?.seed ?? 0), [step, [stepTensor]] = stepOperand("attention", dropout?.step ?? 0);
   return {
-    operands: [packed, samples, lengths],
-    scalars: [window ?? 0, groups?.size ?? 0, Number(groups?.wrap === "roll"), dropout?.p ?? 0, low, high, dropout?.step ?? 0, dropout?.site ?? 0, dropout?.firstHead ?? 0],
+    operands: [packed, samples, lengths, stepTensor],
+    scalars: [window ?? 0, groups?.size ?? 0, Number(groups?.wrap === "roll"), dropout?.p ?? 0, low, high, step, dropout?.site ?? 0, dropout?.firstHead ?? 0],
   };
 }
 

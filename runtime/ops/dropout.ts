@@ -13,7 +13,8 @@ export interface DropoutOptions {
   /** i32 (B), or the numbers: which sample each row of x is, so that the choice does not depend on batching. */
   sampleIds: Tensor | readonly number[];
   seed: number | bigint;
-  step: number;
+  /** A number, or i64 (1): then other steps can replay what is recorded. */
+  step: number | Tensor;
   /** A number for the place in the model; no two places share one. */
   site: number;
 }
@@ -49,16 +50,24 @@ const dropoutOp = defineOp({
     needDtype(op, "sampleIds", ids, "i32");
     needShape(op, "sampleIds", ids, [x.shape[0]], "One sample number per row of the batch.");
     const [low, high] = split64(seed);
-    const scalars = [p, low, high, step, site];
+    const [number, later] = stepOperand(op, step), scalars = [p, low, high, number, site];
     const y = like(x);
-    dropoutKernel([x, ids, y], scalars);
-    return { output: y, saves: { ids, scalars } };
+    dropoutKernel([x, ids, y, ...later], scalars);
+    return { output: y, saves: { ids, scalars, later } };
   },
   gradients: {
-    x(dy, { ids, scalars }) {
+    x(dy, { ids, scalars, later }) {
       const dx = like(dy);
-      dropoutKernel([dy, ids, dx], scalars);
+      dropoutKernel([dy, ids, dx, ...later], scalars);
       return dx;
     },
   },
 });
+
+/** The step as kernels take it: the scalar, and the tensor that takes its place if there is one. */
+export function stepOperand(op: string, step: number | Tensor): [scalar: number, tensors: Tensor[]] {
+  if (typeof step === "number") return [step, []];
+  needDtype(op, "step", step, "i64");
+  needShape(op, "step", step, [1], "The number of the step.");
+  return [0, [step]];
+}

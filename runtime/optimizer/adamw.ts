@@ -1,10 +1,10 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, kernel, operandsPerCall, zeros } from "../tensor/index.ts";
+import { type Tensor, fromArray, kernel, operandsPerCall, zeros } from "../tensor/index.ts";
 import { type Moved, inGroups, owned } from "./many.ts";
 import { needState } from "./state.ts";
 
 const adamwKernel = kernel("adamw"), adamwManyKernel = kernel("adamw_many");
-const perCall = Math.floor(operandsPerCall / 4);
+const perCall = Math.floor((operandsPerCall - 1) / 4);
 
 export interface StepOptions {
   /** Number of this update, counted from 1: bias correction needs it. */
@@ -14,18 +14,21 @@ export interface StepOptions {
   gradScale: number;
 }
 
+/** The same as a tensor, f64 (3): learningRate, step, gradScale. What is recorded takes them from there, for they change with every step. */
+export const updateNumbers = ({ step, learningRate, gradScale }: StepOptions): Tensor => fromArray(Float64Array.of(learningRate, step, gradScale), [3]);
+
 /**
  * Moves parameters. It owns a state per parameter, made when first needed and kept under the parameter's global name.
  *
  * O-1: `step` reads the gradient and changes the parameter and its state in place; nothing else.
- *      `stepMany` does so for many parameters with few kernel calls, to the same bits as `step` for each.
+ *      `stepMany` does so for many parameters with few kernel calls, to the same bits as `step` for each, with the options as `updateNumbers`.
  * O-2: the result depends on parameter, gradient, state and options alone, so parameters may come in any order.
  */
 export interface Optimizer {
   /** Names of the state tensors of each parameter, in checkpoint order. */
   readonly stateNames: readonly string[];
   step(parameter: Parameter, gradient: Tensor, o: StepOptions): void;
-  stepMany(moved: readonly Moved[], o: StepOptions): void;
+  stepMany(moved: readonly Moved[], numbers: Tensor): void;
   /** The state tensors by name; the optimizer keeps owning them. Zeros before the first step. */
   state(parameter: Parameter): Record<string, Tensor>;
   /** Replaces the state: after a resume. Throws ERR_CHECKPOINT when one is missing, ShapeError when one does not fit. */
@@ -62,10 +65,10 @@ export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: 
       const decay = parameter.decay ? weightDecay : 0;
       adamwKernel([parameter.value, gradient, m, v], [learningRate, betas[0], betas[1], eps, decay, step, gradScale]);
     },
-    stepMany(moved, { step, learningRate, gradScale }) {
+    stepMany(moved, numbers) {
       inGroups(moved, perCall, (group) => adamwManyKernel(
-        group.flatMap(([parameter, gradient]) => [parameter.value, gradient, stateOf(parameter).m, stateOf(parameter).v]),
-        [learningRate, betas[0], betas[1], eps, step, gradScale, ...group.map(([parameter]) => (parameter.decay ? weightDecay : 0))],
+        [...group.flatMap(([parameter, gradient]) => [parameter.value, gradient, stateOf(parameter).m, stateOf(parameter).v]), numbers],
+        [betas[0], betas[1], eps, ...group.map(([parameter]) => (parameter.decay ? weightDecay : 0))],
       ));
     },
     state: (parameter) => ({ ...stateOf(parameter) }),

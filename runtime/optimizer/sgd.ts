@@ -5,7 +5,7 @@ import { type Moved, inGroups, owned } from "./many.ts";
 import { needState } from "./state.ts";
 
 const sgdKernel = kernel("sgd"), sgdManyKernel = kernel("sgd_many");
-const perCall = Math.floor(operandsPerCall / 3);
+const perCall = Math.floor((operandsPerCall - 1) / 3);
 
 export interface SgdOptions {
   /** 0.9 by default; 0 is plain gradient descent. */
@@ -31,10 +31,10 @@ export function sgd({ momentum = 0.9, weightDecay = 0 }: SgdOptions = {}): Optim
     step(parameter, gradient, { learningRate, gradScale }) {
       sgdKernel([parameter.value, gradient, momentumOf(parameter)], [learningRate, momentum, decayOf(parameter), gradScale]);
     },
-    stepMany(moved, { learningRate, gradScale }) {
+    stepMany(moved, numbers) {
       inGroups(moved, perCall, (group: readonly Moved[]) => sgdManyKernel(
-        group.flatMap(([parameter, gradient]) => [parameter.value, gradient, momentumOf(parameter)]),
-        [learningRate, momentum, gradScale, ...group.map(([parameter]) => decayOf(parameter))],
+        [...group.flatMap(([parameter, gradient]) => [parameter.value, gradient, momentumOf(parameter)]), numbers],
+        [momentum, ...group.map(([parameter]) => decayOf(parameter))],
       ));
     },
     state: (parameter) => ({ m: momentumOf(parameter) }),

@@ -78,8 +78,7 @@ export class MicrobatchPass {
 
   /** The scalars of the objectives here: `name` for the loss, `name.metric` for the rest; in graph order. */
   scalars(): [name: string, tensor: Tensor][] {
-    return this.nodes.filter((node) => node.kind === "objective").flatMap((node) =>
-      Object.keys(node.ports.out).map((port): [string, Tensor] => [port === "loss" ? node.name : `${node.name}.${port}`, this.value(node.name, port)]));
+    return scalarPorts(this.nodes).map(({ name, node, port }) => [name, this.value(node, port)]);
   }
 
   /**
@@ -125,6 +124,12 @@ export class MicrobatchPass {
   close(): void {
     this.scope.close();
   }
+}
+
+/** Where the scalars of objectives come from, in graph order, and what they are called. */
+export function scalarPorts(nodes: readonly GraphNode[]): { name: string; node: string; port: string }[] {
+  return nodes.filter((node) => node.kind === "objective").flatMap((node) =>
+    Object.keys(node.ports.out).map((port) => ({ name: port === "loss" ? node.name : `${node.name}.${port}`, node: node.name, port })));
 }
 
 /** The context with `addUp`; what it computes when asked (`trainer/compiled-step.ts` watches that) is not asked here. */

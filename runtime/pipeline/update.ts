@@ -1,4 +1,4 @@
-import { sumSquares } from "../optimizer/index.ts";
+import { sumSquares, updateNumbers } from "../optimizer/index.ts";
 import type { Parameters } from "../nn/index.ts";
 import type { OptimizerLike, TensorComponent } from "../plugin/index.ts";
 import { Scope, type Tensor, allocate } from "../tensor/index.ts";
@@ -34,9 +34,18 @@ export interface UpdateSettings {
 /** Moves every parameter that has a gradient, and frees the gradients. A parameter without one stays where it is. */
 export function applyGradients(parameters: Parameters, gradients: ReadonlyMap<string, Tensor>, optimizer: OptimizerLike, o: UpdateSettings): void {
   const settings = { step: o.step + 1, learningRate: o.learningRate, gradScale: o.gradScale };
-  const moved = [...gradients].map(([name, gradient]) => [parameters[name], gradient] as const);
-  if (optimizer.stepMany) optimizer.stepMany(moved, settings);
-  else for (const [parameter, gradient] of moved) optimizer.step(parameter, gradient, settings);
+  if (optimizer.stepMany) {
+    const numbers = updateNumbers(settings);
+    moveParameters(parameters, gradients, optimizer, numbers);
+    numbers.dispose();
+    return;
+  }
+  for (const [name, gradient] of gradients) optimizer.step(parameters[name], gradient, settings), gradient.dispose();
+}
+
+/** The same with the settings as a tensor (`updateNumbers`), by an optimizer that has `stepMany`. */
+export function moveParameters(parameters: Parameters, gradients: ReadonlyMap<string, Tensor>, optimizer: OptimizerLike, numbers: Tensor): void {
+  optimizer.stepMany!([...gradients].map(([name, gradient]) => [parameters[name], gradient] as const), numbers);
   for (const gradient of gradients.values()) gradient.dispose();
 }
 

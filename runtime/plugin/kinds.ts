@@ -43,6 +43,8 @@ export interface ForwardContext {
   counts: Record<string, number>;
   /** One per row of the batch dimension; randomness is keyed by them, so that it does not depend on microbatching. */
   sampleIds: readonly number[];
+  /** The last two as tensors, i64 (1) and i32 (B), where a step is to be replayed with others: what draws gives them to its ops. */
+  keys?: { step: Tensor; sampleIds: Tensor };
   /**
    * What activations are stored in. A component brings what enters from outside (pixels, embeddings, features of boxes) to it with
    * `toPrecision(x, context.precision)`; everything after that follows its input.
@@ -202,8 +204,11 @@ export interface Evaluator {
 /** Moves parameters; what it remembers per parameter is in the checkpoint by name. */
 export interface OptimizerLike {
   step(parameter: Parameter, gradient: Tensor, o: { step: number; learningRate: number; gradScale: number }): void;
-  /** The same bits as `step` for each, in fewer kernel calls. */
-  stepMany?(moved: readonly (readonly [parameter: Parameter, gradient: Tensor])[], o: { step: number; learningRate: number; gradScale: number }): void;
+  /**
+   * The same bits as `step` for each, in fewer kernel calls. numbers f64 (3): learningRate, step, gradScale, read on the device, so that
+   * the call can be recorded and replayed. Without it a training step is not compiled.
+   */
+  stepMany?(moved: readonly (readonly [parameter: Parameter, gradient: Tensor])[], numbers: Tensor): void;
   state(parameter: Parameter): Record<string, Tensor>;
   /** What `state` gave, from a checkpoint. */
   load(parameter: Parameter, state: Record<string, ArrayLike<number>>): void;

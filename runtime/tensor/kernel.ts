@@ -30,6 +30,7 @@ export function kernel(name: string): Launch {
 const fill = kernel("fill");
 const copy = kernel("copy");
 const accumulateKernel = kernel("accumulate");
+const collectKernel = kernel("collect");
 const writeRowsKernel = kernel("write_rows");
 
 /** A tensor of one value everywhere. */
@@ -57,6 +58,13 @@ export function assign(x: Tensor, y: Tensor): void {
 /** y += x in place. Not recorded: for gradients and states, never for values that a tape has saved. */
 export function accumulate(x: Tensor, y: Tensor): void {
   accumulateKernel([x, y]);
+}
+
+/** The elements of all of them in order -> f64 (how many they are), to be read at once. At most 511 tensors. */
+export function collect(tensors: readonly Tensor[]): Tensor {
+  const y = allocate([tensors.reduce((size, tensor) => size + tensor.size, 0)], "f64");
+  collectKernel([...tensors, y]);
+  return y;
 }
 
 /**

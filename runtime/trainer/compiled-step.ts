@@ -1,74 +1,90 @@
 import { type Compiled, GradientTree } from "../autograd/index.ts";
-import { clipScale, globalNorm } from "../optimizer/index.ts";
+import { clippedUpdate, inNameOrder } from "../optimizer/index.ts";
+import { slice } from "../ops/index.ts";
 import { upload } from "../pipeline/feed.ts";
-import { MicrobatchPass, outputKey } from "../pipeline/microbatch.ts";
-import { applyGradients, applySums, combineScalars, sumsOfSquares } from "../pipeline/update.ts";
+import { MicrobatchPass, outputKey, scalarPorts } from "../pipeline/microbatch.ts";
+import { applySums, combineScalars, moveParameters, sumsOfSquares } from "../pipeline/update.ts";
 import type { ForwardContext } from "../plugin/index.ts";
-import { type NamedTensors, Scope, type Tensor, refuseRecording } from "../tensor/index.ts";
+import { type NamedTensors, Scope, type Tensor, collect, fromArray, refuseRecording } from "../tensor/index.ts";
 import type { StepInput, StepResult } from "./step.ts";
 
 /**
- * `trainStep` with forward and backward passes of all microbatches as one compiled piece of work: recorded while shapes and counts are
- * unseen, replayed as one native command when they come again, to the same bits. Norm, clipping, update and what follows a step come as in `trainStep`;
- * they are a few kernel calls whose scalars change from step to step.
+ * `trainStep` as one compiled piece of work, from the batch's tensors to the moved parameters: recorded while shapes and counts are unseen,
+ * replayed as one native command when they come again, to the same bits. What changes with every step is an input: the batch's
+ * tensors, sample ids, the number of the step, the learning rate. Counts, seed, clip and precision are part of the signature, for
+ * kernels hold them as numbers. Out of it come the scalars, gathered to be read once, and the sums for what follows a step.
  *
- * The inputs are the batch's tensors. Counts, seed and precision are part of the signature.
+ * The optimizer must have `stepMany`.
  */
 export async function compiledStep(compiled: Compiled, input: StepInput): Promise<StepResult> {
-  const { graph, parameters, optimizer, batch, learningRate, clip, seed, precision } = input;
+  const { graph, batch, clip, seed, precision } = input;
   const scope = new Scope(`step ${batch.step}`);
   try {
-    const { losses, squares, gradients, sums } = parts(scope.enter(() => {
-      const data = uploadBatch(input);
-      return compiled.run(data, () => passes(input, data), `${seed} ${precision} ${JSON.stringify(batch.counts)}`);
-    }));
-    const [squared, ...scalars] = await Promise.all([squares.read(), ...losses.map(readAll)]);
-    const norm = globalNorm([...gradients.keys()].map((name, i) => [name, Number(squared[i])] as const));
-    const gradScale = clip > 0 ? clipScale(norm, clip) : 1;
-    applyGradients(parameters, gradients, optimizer, { step: batch.step, learningRate, gradScale });
-    applySums(graph.nodes, sums);
-    return { ...combineScalars(scalars), norm };
+    const { numbers, ...sums } = scope.enter(() => {
+      const data = uploads(input);
+      return compiled.run(data, () => wholeStep(input, data), `${seed} ${clip} ${precision} ${JSON.stringify(batch.counts)}`);
+    });
+    applySums(graph.nodes, new Map(Object.entries(sums)));
+    const [norm, ...scalars] = await numbers.readNumbers(), names = scalarPorts(graph.nodes).map(({ name }) => name);
+    const perMicrobatch = batch.microbatches.map((_, index) => names.map((name, i) => [name, scalars[index * names.length + i]] as const));
+    return { ...combineScalars(perMicrobatch), norm };
   } finally {
     scope.close();
   }
 }
 
-/** The tensors of all microbatches: "0 pages.text_ids", ... */
-function uploadBatch({ graph, batch }: StepInput): NamedTensors {
+const keysOfStep = "step", keysOfSamples = "sample ids", schedule = "schedule";
+
+/** The tensors of all microbatches: "0 pages.text_ids", ...; and the step's own: its number and sample ids, learning rate and update. */
+function uploads({ graph, batch, learningRate }: StepInput): NamedTensors {
   const loaders = graph.nodes.filter((node) => node.kind === "data-loader");
-  return Object.fromEntries(batch.microbatches.flatMap((microbatch, index) => loaders.flatMap((loader) =>
+  const data = Object.fromEntries(batch.microbatches.flatMap((microbatch, index) => loaders.flatMap((loader) =>
     Object.entries(upload(microbatch)).map(([port, tensor]) => [`${index} ${outputKey(loader.name, port)}`, tensor] as const))));
+  const samples = batch.microbatches.flatMap(({ sampleIds }) => sampleIds);
+  data[keysOfStep] = fromArray(BigInt64Array.of(BigInt(batch.step)), [1]);
+  data[keysOfSamples] = fromArray(Int32Array.from(samples), [samples.length]);
+  data[schedule] = fromArray(Float64Array.of(learningRate, batch.step + 1), [2]);
+  return data;
 }
 
-/** The first half of `trainStep`, its results by name: "loss 0 mlm", ..., "squares", "gradient text.embed.weight", ..., "sum tokenizer.codes", ... */
-function passes({ graph, batch, seed, precision }: StepInput, data: NamedTensors): NamedTensors {
-  const nodes = graph.nodes.filter((node) => node.kind !== "data-loader");
-  const tree = new GradientTree(batch.microbatches.length), sums = new GradientTree(batch.microbatches.length);
-  const results: NamedTensors = {};
+/** All of `trainStep` but what follows the update -> `numbers`: the norm, then the scalars of each microbatch; and the sums by name. */
+function wholeStep(input: StepInput, data: NamedTensors): NamedTensors {
+  const { microbatches } = input.batch;
+  const tree = new GradientTree(microbatches.length), sums = new GradientTree(microbatches.length);
   try {
-    for (const [index, { sampleIds }] of batch.microbatches.entries()) {
-      const context = watched({ training: true, step: batch.step, seed, counts: batch.counts, precision, sampleIds });
-      const pass = new MicrobatchPass(graph, nodes, context, `microbatch ${index} of step ${batch.step}`);
-      try {
-        pass.forward(ofMicrobatch(index, data));
-        tree.push(index, pass.backward({}).parameters);
-        sums.push(index, pass.sums());
-        for (const [name, tensor] of pass.scalars()) results[`loss ${index} ${name}`] = tensor.scope === pass.scope ? pass.scope.keep(tensor) : tensor;
-      } finally {
-        pass.close();
-      }
-    }
-    const gradients = tree.result();
-    results.squares = sumsOfSquares(gradients);
-    for (const [name, gradient] of gradients) results[`gradient ${name}`] = gradient;
-    for (const [name, sum] of sums.result()) results[`sum ${name}`] = sum;
-    return results;
-  } catch (thrown) {
-    for (const tensor of Object.values(results)) tensor.dispose();
-    throw thrown;
+    const scalars = microbatches.flatMap((_, index) => oneMicrobatch(input, data, index, tree, sums));
+    const norm = update(input, new Map(inNameOrder(tree.result())), data[schedule]);
+    return { numbers: collect([norm, ...scalars]), ...Object.fromEntries(sums.result()) };
   } finally {
     tree.dispose();
     sums.dispose();
+  }
+}
+
+/** Forward and back; gradients and sums go into the trees. -> its scalars, owned by the entered scope. */
+function oneMicrobatch({ graph, batch, seed, precision }: StepInput, data: NamedTensors, index: number, tree: GradientTree, sums: GradientTree): Tensor[] {
+  const { sampleIds } = batch.microbatches[index], before = batch.microbatches.slice(0, index).reduce((count, each) => count + each.sampleIds.length, 0);
+  const keys = { step: data[keysOfStep], sampleIds: slice(data[keysOfSamples], 0, before, sampleIds.length) };
+  const context = watched({ training: true, step: batch.step, seed, counts: batch.counts, precision, sampleIds, keys });
+  const pass = new MicrobatchPass(graph, graph.nodes.filter((node) => node.kind !== "data-loader"), context, `microbatch ${index} of step ${batch.step}`);
+  try {
+    pass.forward(ofMicrobatch(index, data));
+    tree.push(index, pass.backward({}).parameters);
+    sums.push(index, pass.sums());
+    return [collect(pass.scalars().map(([, tensor]) => tensor))];
+  } finally {
+    pass.close();
+  }
+}
+
+/** Norm, clipping, optimizer; frees the gradients. -> the norm, f64 (1). */
+function update({ parameters, optimizer, clip }: StepInput, gradients: Map<string, Tensor>, now: Tensor): Tensor {
+  try {
+    const { numbers, norm } = clippedUpdate(sumsOfSquares(gradients), now, clip);
+    moveParameters(parameters, gradients, optimizer, numbers);
+    return norm;
+  } finally {
+    for (const gradient of gradients.values()) gradient.dispose();
   }
 }
 
@@ -77,28 +93,11 @@ function ofMicrobatch(index: number, data: NamedTensors): NamedTensors {
   return Object.fromEntries(Object.entries(data).filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]));
 }
 
-/** What changes with every step must come as a tensor: a component that asks the context for it cannot be replayed. */
+/** What changes with every step must come as a tensor: a component that asks the context for the number cannot be replayed. */
 function watched(context: ForwardContext): ForwardContext {
   const ask = <K extends "step" | "sampleIds">(name: K): ForwardContext[K] => {
-    refuseRecording(`a component asks its context for ${name}, which changes from step to step`);
+    refuseRecording(`a component asks its context for ${name}, which changes from step to step; context.keys has it as a tensor`);
     return context[name];
   };
   return { ...context, get step() { return ask("step"); }, get sampleIds() { return ask("sampleIds"); } };
 }
-
-function parts(results: NamedTensors) {
-  const losses: (readonly [name: string, tensor: Tensor])[][] = [], gradients = new Map<string, Tensor>(), sums = new Map<string, Tensor>();
-  for (const name in results) {
-    const tensor = results[name], space = name.indexOf(" "), rest = name.slice(space + 1);
-    if (name.startsWith("gradient ")) gradients.set(rest, tensor);
-    else if (name.startsWith("sum ")) sums.set(rest, tensor);
-    else if (name.startsWith("loss ")) {
-      const [microbatch, loss] = rest.split(" ");
-      (losses[Number(microbatch)] ??= []).push([loss, tensor]);
-    }
-  }
-  return { losses, squares: results.squares, gradients, sums };
-}
-
-const readAll = (scalars: readonly (readonly [name: string, tensor: Tensor])[]): Promise<(readonly [string, number])[]> =>
-  Promise.all(scalars.map(async ([name, tensor]) => [name, await tensor.item()] as const));

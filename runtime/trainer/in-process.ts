@@ -18,7 +18,9 @@ export async function startInProcess(checked: CheckResult, o: Omit<StageModelOpt
   const feed = new Feed(model.loader!, { seed: o.seed, batch: recipe.train.batch, microbatches: recipe.train.microbatches, steps: recipe.train.steps });
   const meter = measureEventLoop();
   const warnings: string[] = [];
-  const compiled = recipe.train.compile === "auto" ? new Compiled("the training step", { onRefused: (reason) => warnings.push(`${reason}. It runs uncompiled.`) }) : undefined;
+  const compilable = model.optimizer.stepMany !== undefined;
+  if (recipe.train.compile === "auto" && !compilable) warnings.push("The training step is not compiled: the optimizer has no stepMany. It runs uncompiled.");
+  const compiled = recipe.train.compile === "auto" && compilable ? new Compiled("the training step", { onRefused: (reason) => warnings.push(`${reason}. It runs uncompiled.`) }) : undefined;
   return {
     parameters: model.size,
     precision,

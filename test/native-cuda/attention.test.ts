@@ -1,6 +1,6 @@
 // Promises AT-1 to AT-7 of native-cuda/kernels/attention.h and the bias table of relative_bias.h.
 import assert from "node:assert/strict";
-import { firstDifference, noise, rounded, run, single, worst, type Operand, type Settings } from "./device.ts";
+import { type Longs, firstDifference, noise, rounded, run, single, worst, type Operand, type Settings } from "./device.ts";
 
 interface Shape { B: number; Nq: number; Nk: number; H: number; KV: number; K: number; causal?: boolean; mask?: Uint8Array; grid?: [number, number];
   window?: number; group?: number; roll?: boolean; boundaries?: number[]; p?: number; queryLengths?: number[]; firstHead?: number }
@@ -15,7 +15,7 @@ function problem(shape: Shape): Problem {
     shape, q: noise([B, Nq, H * K], 1, 2), k: noise([B, Nk, KV * K], 2, 2), v: noise([B, Nk, KV * K], 3), dy: noise([B, Nq, H * K], 4),
     mask: shape.mask && { shape: [B, Nk], data: shape.mask },
     table: grid && noise([(2 * grid[0] - 1) * (2 * grid[1] - 1) + 3, H], 5),
-    extra: more ? [integers(boundaries), integers(p ? samples : undefined), integers(queryLengths)] : [],
+    extra: more ? [integers(boundaries), integers(p ? samples : undefined), integers(queryLengths), undefined] : [],
     scalars: [H, KV, shape.causal ? 1 : 0, grid?.[0] ?? 0, grid?.[1] ?? 0, 1 / Math.sqrt(K), ...(more ? [window, group, roll ? 1 : 0, p, 11, 5, 2, 77, firstHead] : [])],
   };
 }
@@ -183,7 +183,10 @@ describe("attention", () => {
     const [B, N, H, p] = [2, 7, 2, 0.35], scalars = [H, H, 0, 0, 0, 1, 0, 0, 0, p, 11, 5, 2, 77, 0], samples = Int32Array.of(3, 8);
     const zero = { shape: [B, N, H * N], data: new Float64Array(B * N * H * N) };
     const eye = { shape: [B, N, H * N], data: Float64Array.from({ length: B * N * H * N }, (_, at) => (at % N === Math.floor(at / (H * N)) % N ? 1 : 0)) };
-    const [y] = await run("attention_forward", [zero, zero, eye, undefined, undefined, { out: zero.shape }, { out: [B, H, N] }, undefined, { shape: [B], data: samples }, undefined], scalars);
+    const dropped = async (step: number, tensor?: Longs) => (await run("attention_forward",
+      [zero, zero, eye, undefined, undefined, { out: zero.shape }, { out: [B, H, N] }, undefined, { shape: [B], data: samples }, undefined, tensor], scalars.with(12, step)))[0];
+    const y = await dropped(2);
+    assert.deepEqual(await dropped(0, { shape: [1], data: BigInt64Array.of(2n) }), y, "a step given as a tensor");
     const ones = { shape: [B, H, N, N], data: new Float64Array(B * H * N * N).fill(1) };
     const [kept] = await run("dropout", [ones, { shape: [B], data: samples }, { out: ones.shape }], [p, 11, 5, 2, 77]);
     const expected = new Float64Array(y.length);
@@ -198,18 +201,19 @@ describe("attention", () => {
     const x = single(noise([1, 6, 8], 1)), i32 = (...values: number[]) => ({ shape: [values.length], data: Int32Array.from(values) });
     const refuses = (message: RegExp, rules: number[], extra: (Operand | undefined)[], causal = 0) => assert.rejects(
       run("attention_forward", [x, x, x, undefined, undefined, { out: [1, 6, 8] }, { out: [1, 2, 6] }, ...extra], [2, 2, causal, 0, 0, 1, ...rules]), { code: "ERR_DEVICE", message });
-    const rules = ({ window = 0, group = 0, p = 0 }) => [window, group, 0, p, 0, 0, 0, 0, 0], none = [undefined, undefined, undefined];
+    const rules = ({ window = 0, group = 0, p = 0 }) => [window, group, 0, p, 0, 0, 0, 0, 0], none = [undefined, undefined, undefined, undefined];
     await refuses(/a window needs causal/, rules({ window: 2 }), none);
     await refuses(/groups need an even groupSize.* got groupSize 4/, rules({ group: 4 }), none);
     await refuses(/groupSize 3/, rules({ group: 3 }), none);
     await refuses(/dropout needs sampleIds/, rules({ p: 0.1 }), none);
-    await refuses(/sampleIds expected i32 \(1\), got i32 \(2\)/, rules({ p: 0.1 }), [undefined, i32(1, 2), undefined]);
-    await refuses(/queryLengths\[0\] expected at most the 6 queries, got 7/, rules({ p: 0.1 }), [undefined, i32(1), i32(7)]);
-    await refuses(/boundaries\[2\] is 2; they start at 0, never fall and end at the 6 tokens/, rules({}), [i32(0, 3, 2, 6), undefined, undefined]);
-    await refuses(/boundaries\[0\] is 1/, rules({}), [i32(1, 6), undefined, undefined]);
-    await refuses(/boundaries\[1\] is 5/, rules({}), [i32(0, 5), undefined, undefined]);
-    await refuses(/boundaries and groups exclude each other/, rules({ group: 2 }), [i32(0, 6), undefined, undefined]);
-    await refuses(/expected 7 or 10 operands, got 8/, rules({}), [undefined]);
-    await refuses(/expected 15 scalars with 10 operands, got 6/, [], none);
+    await refuses(/sampleIds expected i32 \(1\), got i32 \(2\)/, rules({ p: 0.1 }), [undefined, i32(1, 2), undefined, undefined]);
+    await refuses(/step expected i64 \(1\), got i32 \(1\)/, rules({ p: 0.1 }), [undefined, i32(1), undefined, i32(1)]);
+    await refuses(/queryLengths\[0\] expected at most the 6 queries, got 7/, rules({ p: 0.1 }), [undefined, i32(1), i32(7), undefined]);
+    await refuses(/boundaries\[2\] is 2; they start at 0, never fall and end at the 6 tokens/, rules({}), [i32(0, 3, 2, 6), undefined, undefined, undefined]);
+    await refuses(/boundaries\[0\] is 1/, rules({}), [i32(1, 6), undefined, undefined, undefined]);
+    await refuses(/boundaries\[1\] is 5/, rules({}), [i32(0, 5), undefined, undefined, undefined]);
+    await refuses(/boundaries and groups exclude each other/, rules({ group: 2 }), [i32(0, 6), undefined, undefined, undefined]);
+    await refuses(/expected 7 or 11 operands, got 8/, rules({}), [undefined]);
+    await refuses(/expected 15 scalars with 11 operands, got 6/, [], none);
   });
 });

@@ -5,12 +5,14 @@ import { native } from "../../runtime/native.ts";
 export type Numbers = Float64Array | Float32Array | Uint16Array | Int32Array | Uint8Array;
 /** An input; with `update` it is changed in place and comes back with the outputs. */
 export interface Operand { shape: readonly number[]; data: Numbers; update?: boolean }
+/** An input of whole numbers that need 64 bits. */
+export interface Longs { shape: readonly number[]; data: BigInt64Array; update?: false }
 export interface Output { out: readonly number[]; like?: Numbers }
 export interface Settings { threads?: number; kernels?: "fast" | "reference" }
 
 /** Index of a dtype in the addon (native-cuda/common/tensor_view.h). */
-export const dtypeOf = (data: Numbers): number =>
-  data instanceof Float64Array ? 0 : data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 2 : data instanceof Int32Array ? 5 : 7;
+export const dtypeOf = (data: Numbers | BigInt64Array): number =>
+  data instanceof Float64Array ? 0 : data instanceof Float32Array ? 1 : data instanceof Uint16Array ? 2 : data instanceof BigInt64Array ? 4 : data instanceof Int32Array ? 5 : 7;
 
 const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
@@ -49,13 +51,13 @@ export const roundedToBf16 = (operand: Operand): Operand => ({ ...operand, data:
  * have the dtype of the first input and come back in order. They start as NaN: a kernel must write them, not add to them.
  * Outputs of another dtype are for `runMixed`.
  */
-export async function run(name: string, operands: readonly (Operand | Output | undefined)[],
+export async function run(name: string, operands: readonly (Operand | Longs | Output | undefined)[],
   scalars: readonly number[] = [], settings: Settings = {}): Promise<(Float32Array | Float64Array)[]> {
   return await runMixed(name, operands, scalars, settings) as (Float32Array | Float64Array)[];
 }
 
 /** As `run`, but an output may be `like` an array of another dtype. Integers start as -1 (255), bf16 as NaN. */
-export async function runMixed(name: string, operands: readonly (Operand | Output | undefined)[],
+export async function runMixed(name: string, operands: readonly (Operand | Longs | Output | undefined)[],
   scalars: readonly number[] = [], settings: Settings = {}): Promise<Numbers[]> {
   const device = native();
   await device.fence();

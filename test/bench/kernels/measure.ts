@@ -12,7 +12,7 @@ function filled(operand: Operand): number {
 
 /** A pattern of at most 65536 elements, repeated: large arrays are filled as fast as memory is copied. */
 function content({ shape, dtype, fill }: Operand): ArrayBufferView {
-  const size = elements(shape), value = (i: number): number => (typeof fill === "object" ? (i * 7919) % fill.below : ((i * 7919) % 1000) / 1000 + (fill === "noise" ? -0.5 : 0.1));
+  const size = elements(shape), value = (i: number): number => (fill === "ones" ? 1 : typeof fill === "object" ? (i * 7919) % fill.below : ((i * 7919) % 1000) / 1000 + (fill === "noise" ? -0.5 : 0.1));
   const length = Math.min(size, 65536), bytes = new Uint8Array(bytesOf({ shape, dtype, fill }));
   const pattern = dtype === "f64" ? Float64Array.from({ length }, (_, i) => value(i)) : dtype === "i32" ? Int32Array.from({ length }, (_, i) => value(i))
     : dtype === "u8" ? Uint8Array.from({ length }, (_, i) => value(i)) : dtype === "bf16" ? bf16Bits(length, value) : Float32Array.from({ length }, (_, i) => value(i));

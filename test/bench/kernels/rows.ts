@@ -7,8 +7,8 @@
  */
 import type { DType } from "../../../runtime/tensor/index.ts";
 
-/** "noise" in [-0.5, 0.5), "positive" in [0.1, 1.1), or whole numbers 0 .. below - 1 that look scattered. */
-export interface Operand { shape: readonly number[]; dtype: DType; fill: "noise" | "positive" | { below: number }; updated?: boolean }
+/** "noise" in [-0.5, 0.5), "positive" in [0.1, 1.1), "ones", or whole numbers 0 .. below - 1 that look scattered. */
+export interface Operand { shape: readonly number[]; dtype: DType; fill: "noise" | "positive" | "ones" | { below: number }; updated?: boolean }
 /** `updated` operands are read and written. An undefined operand is absent. */
 export interface Row { kernel: string; operands: readonly (Operand | undefined)[]; scalars: readonly number[]; bytes: number; flop?: number }
 
@@ -52,12 +52,12 @@ export function memoryRows(R: number, C: number, activation: "f32" | "bf16"): Ro
 export function optimizerRows(R: number, C: number): Row[] {
   const g = f32(R, C), p = updated(f32(R, C)), v = updated(positive(R, C)), part = R / 4;
   const parts = (make: () => Operand[]): Operand[] => Array.from({ length: 4 }, make).flat(), decays = Array.from({ length: 4 }, () => 0.01);
-  const [pp, pg, pv] = [updated(f32(part, C)), f32(part, C), updated(positive(part, C))];
+  const [pp, pg, pv] = [updated(f32(part, C)), f32(part, C), updated(positive(part, C))], numbers: Operand = { shape: [3], dtype: "f64", fill: "ones" };
   return [
     row("adamw", [p, g, p, v], { scalars: [1e-3, 0.9, 0.999, 1e-8, 0.01, 10, 0.5] }),
-    row("adamw_many", parts(() => [pp, pg, pp, pv]), { scalars: [1e-3, 0.9, 0.999, 1e-8, 10, 0.5, ...decays] }),
+    row("adamw_many", [...parts(() => [pp, pg, pp, pv]), numbers], { scalars: [0.9, 0.999, 1e-8, ...decays] }),
     row("sgd", [p, g, p], { scalars: [1e-3, 0.9, 0.01, 0.5] }),
-    row("sgd_many", parts(() => [pp, pg, pp]), { scalars: [1e-3, 0.9, 0.5, ...decays] }),
+    row("sgd_many", [...parts(() => [pp, pg, pp]), numbers], { scalars: [0.9, ...decays] }),
     row("ema", [p, g], { scalars: [0.999] }),
     row("ema_many", parts(() => [pp, pg]), { scalars: [0.999] }),
   ];
@@ -77,7 +77,7 @@ function elementwise(R: number, C: number): Row[] {
     row("scale", [x, x], { scalars: [0.5] }), row("accumulate", [x, updated(x)]),
     row("fill", [x], { scalars: [0] }), row("copy", [x, x]), row("cast", [x, ids(9, R, C)]),
     row("dropout", [x, ids(1e6, R), x], { scalars: [0.1, 7, 0, 3, 5] }), row("philox_uniform", [x], { scalars: [1, 2, 3, 4] }),
-    row("sum_all", [x, f32(1)]), row("sum_all_backward", [f32(1), x]), row("sum_squares", [x, f64(4)], { scalars: [1] }),
+    row("sum_all", [x, f32(1)]), row("sum_all_backward", [f32(1), x]), row("sum_squares", [x, f64(4)], { scalars: [1] }), row("collect", [x, f64(R * C)]), row("update_numbers", [f64(R * C), f64(2), f64(3), f64(1)], { scalars: [1] }),
   ];
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { firstDifference, noise, run, single } from "../device.ts";
+import { type Longs, type Operand, type Settings, firstDifference, noise, run, single } from "../device.ts";
 import { family, refuses } from "../harness.ts";
 
 const ids = (batch: number) => ({ shape: [batch], data: Int32Array.from({ length: batch }, (_, i) => 1000 + 7 * i) });
@@ -63,6 +63,19 @@ describe("dropout", () => {
       const [y] = await run("dropout", [ones([1, 4]), { shape: [1], data: Int32Array.of(1) }, { out: [1, 4] }], [p, 42, 0, 0, 0]);
       assert.deepEqual([...y].map((v) => v !== 0), u.map((each) => each >= p), `p = ${p}`);
     }
+  });
+
+  it("takes the step from a tensor to the same mask, and refuses what is no step", async () => {
+    const stepped = (step: Operand | Longs, settings: Settings) => run("dropout", [noise([3, 33], 2), ids(3), { out: [3, 33] }, step], [0.3, 5, 6, 0, 1], settings);
+    for (const kernels of ["fast", "reference"] as const) {
+      for (const step of [0, 7, 2 ** 40 + 3]) {
+        const [scalar] = await run("dropout", [noise([3, 33], 2), ids(3), { out: [3, 33] }], [0.3, 5, 6, step, 1], { kernels });
+        const [tensor] = await stepped({ shape: [1], data: BigInt64Array.of(BigInt(step)) }, { kernels });
+        assert.deepEqual([...tensor], [...scalar]);
+      }
+    }
+    await refuses(stepped({ shape: [1], data: Int32Array.of(3) }, {}), /dropout: step expected i64 \(1\), got i32 \(1\)/);
+    await refuses(stepped({ shape: [1], data: BigInt64Array.of(-1n) }, {}), /dropout: step expected 0 or more, got -1/);
   });
 
   it("with p = 0 is the identity", async () => {

@@ -4,11 +4,12 @@ import { close, refuses } from "../harness.ts";
 
 const update = (o: Operand): Operand => ({ ...o, update: true });
 
-/** An optimizer's kernels: operands of one parameter (the second is read only), shared scalars before and after the decay. */
+const numbers = (...values: number[]): Operand[] => [{ shape: [values.length], data: Float64Array.from(values) }];
+/** An optimizer's kernels: operands of one parameter (the second is read only), scalars of one call, of many, and what follows the operands of many. */
 const rules = {
-  adamw: { operands: 4, single: (decay: number) => [0.01, 0.9, 0.98, 1e-8, decay, 3, 0.5], many: (decays: number[]) => [0.01, 0.9, 0.98, 1e-8, 3, 0.5, ...decays] },
-  sgd: { operands: 3, single: (decay: number) => [0.1, 0.9, decay, 0.5], many: (decays: number[]) => [0.1, 0.9, 0.5, ...decays] },
-  ema: { operands: 2, single: () => [0.99], many: () => [0.99] },
+  adamw: { operands: 4, single: (decay: number) => [0.01, 0.9, 0.98, 1e-8, decay, 3, 0.3], many: (decays: number[]) => [0.9, 0.98, 1e-8, ...decays], tail: numbers(0.01, 3, 0.3) },
+  sgd: { operands: 3, single: (decay: number) => [0.1, 0.9, decay, 0.3], many: (decays: number[]) => [0.9, ...decays], tail: numbers(0.1, 3, 0.3) },
+  ema: { operands: 2, single: () => [0.99], many: () => [0.99], tail: [] },
 };
 const sizes = [[3, 5], [0], [1], [131073], [17, 3]];
 
@@ -39,18 +40,27 @@ for (const [name, rule] of Object.entries(rules)) {
         const chosen = sizes.slice(0, Math.min(sizes.length, Math.floor(16 / rule.operands)));
         const alone: Awaited<ReturnType<typeof run>> = [];
         for (const [i, shape] of chosen.entries()) alone.push(...await run(name, touched(operandsOf(shape, 10 * i, convert)), rule.single(decay(i)), settings));
-        const together = await run(`${name}_many`, chosen.flatMap((shape, i) => touched(operandsOf(shape, 10 * i, convert))), rule.many(chosen.map((_, i) => decay(i))), settings);
+        const operands = [...chosen.flatMap((shape, i) => touched(operandsOf(shape, 10 * i, convert))), ...rule.tail];
+        const together = await run(`${name}_many`, operands, rule.many(chosen.map((_, i) => decay(i))), settings);
         assert.equal(together.length, alone.length);
         together.forEach((t, i) => assert.equal(firstDifference(t, alone[i]), -1, `tensor ${i}`));
       });
     }
 
     it("names the tensor that does not fit", async () => {
-      const operands = [...touched(operandsOf([2], 1, rounded)), ...touched(operandsOf([3], 2, rounded))];
+      const operands: Operand[] = [...touched(operandsOf([2], 1, rounded)), ...touched(operandsOf([3], 2, rounded))];
       operands[rule.operands + 1] = noise([4], 3);
       const scalars = rule.many([0, 0]);
-      await refuses(run(`${name}_many`, operands, scalars), new RegExp(`${name}_many: [gp]2 expected f64 \\(3\\) as [pe]2, got f64 \\(4\\)`));
-      await refuses(run(`${name}_many`, operands.slice(1), scalars), new RegExp(`${name}_many: expected a multiple of ${rule.operands} tensors, got ${2 * rule.operands - 1}`));
+      await refuses(run(`${name}_many`, [...operands, ...rule.tail], scalars), new RegExp(`${name}_many: [gp]2 expected f64 \\(3\\) as [pe]2, got f64 \\(4\\)`));
+      const more = rule.tail.length > 0 ? " and numbers" : "";
+      await refuses(run(`${name}_many`, [...operands.slice(1), ...rule.tail], scalars), new RegExp(`${name}_many: expected a multiple of ${rule.operands} tensors${more}, got ${2 * rule.operands - 1 + rule.tail.length}`));
+    });
+
+    if (rule.tail.length > 0) it("refuses numbers that are none, and a step before the first", async () => {
+      const operands = touched(operandsOf([2], 1, rounded)), many = (...tail: Operand[]) => run(`${name}_many`, [...operands, ...tail], rule.many([0]));
+      await refuses(many(...numbers(1, 2)), new RegExp(`${name}_many: numbers expected 3 elements`));
+      await refuses(many(single(numbers(1, 2, 3)[0])), new RegExp(`${name}_many: numbers expected f64`));
+      await refuses(many(...numbers(0.1, 0, 1)), new RegExp(`${name}_many: numbers: step expected 1 or more, got 0`));
     });
   });
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Parameter } from "../../../runtime/nn/index.ts";
-import { type Optimizer, adamw, clipScale, ema, globalNorm, sgd, sumSquares, warmupCosine } from "../../../runtime/optimizer/index.ts";
+import { type Optimizer, adamw, clipScale, ema, globalNorm, sgd, sumSquares, updateNumbers, warmupCosine } from "../../../runtime/optimizer/index.ts";
 import { type Tensor, fromArray, zeros } from "../../../runtime/tensor/index.ts";
 import { assertClose, code, noLeaks, randn, withScope } from "../numbers.ts";
 
@@ -152,7 +152,7 @@ describe("many parameters at once", () => {
     const all = parameters((i) => (i === 2 ? "f64" : "f32"));
     for (const step of [1, 2]) await withScope(async (scope) => scope.enter(() => {
       const moved = all.map((parameter, i) => [parameter, randn(parameter.shape, { seed: 10 * step + i, dtype: parameter.value.dtype as "f32" })] as const);
-      if (together) optimizer.stepMany(moved, { ...o, step });
+      if (together) optimizer.stepMany(moved, updateNumbers({ ...o, step }));
       else for (const [parameter, gradient] of moved) optimizer.step(parameter, gradient, { ...o, step });
     }));
     const tensors = all.flatMap((parameter) => [parameter.value, ...Object.values(optimizer.state(parameter))]);
