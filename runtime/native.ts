@@ -60,8 +60,11 @@ export interface Native {
   /** Frees the record. Replays already enqueued still run. */
   programDrop(program: number): void;
   programDescribe(program: number): ProgramRecord;
-  /** Enqueues all commands of a program as one; returns new tensors for its outputs. Throws ERR_COMPILE when inputs do not fit or the program is gone. */
-  replay(program: number, inputs: readonly number[]): number[];
+  /**
+   * Enqueues all commands of a program as one; returns new tensors for its outputs. An input is a handle, or its elements, copied before this
+   * returns. Throws ERR_COMPILE when inputs do not fit or the program is gone.
+   */
+  replay(program: number, inputs: readonly (number | ArrayBufferView)[]): number[];
 
   /** Anonymous shared memory; a peer process of the same user maps it with `slabOpen(pid, fd, bytes)`. */
   slabCreate(bytes: number): { slab: number; pid: number; fd: number; bytes: number };

@@ -16,6 +16,17 @@
 
 Device* device = nullptr;
 
+void check_arrival(const char* by, const TensorView& arrived) {
+  if (!device->stream.guard) return;
+  Command command;
+  command.kind = Command::Kind::check;
+  command.name = by;
+  command.tensors = 1;
+  command.payload = device->staging.take(sizeof(TensorView));
+  *reinterpret_cast<TensorView*>(command.payload.get()) = arrived;
+  device->stream.push(std::move(command));
+}
+
 namespace {
 // Many-parameter calls move 128 parameters of four tensors at once. Ranks that are too large are for the table to refuse.
 constexpr int kMaxOperands = 512, kMaxScalars = 512, kMaxGiven = 16;
@@ -51,18 +62,6 @@ Command copy_command(const char* name, void* target, const void* source, size_t 
   command.source = source;
   command.bytes = bytes;
   return command;
-}
-
-/// With the guard on, what came from outside is looked at when it has arrived.
-void check_arrival(const char* by, const TensorView& arrived) {
-  if (!device->stream.guard) return;
-  Command command;
-  command.kind = Command::Kind::check;
-  command.name = by;
-  command.tensors = 1;
-  command.payload = device->staging.take(sizeof(TensorView));
-  *reinterpret_cast<TensorView*>(command.payload.get()) = arrived;
-  device->stream.push(std::move(command));
 }
 
 Napi::Value allocate(const Napi::CallbackInfo& info) {

@@ -61,10 +61,12 @@ struct Bytes {
 };
 
 inline Bytes bytes_of(Napi::Value value, const char* what) {
-  if (value.IsTypedArray()) {
-    Napi::TypedArray array = value.As<Napi::TypedArray>();
-    return {static_cast<const unsigned char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
-  }
+  constexpr size_t element[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};  // by napi_typedarray_type
+  napi_typedarray_type type;
+  size_t length = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) == napi_ok)
+    return {static_cast<const unsigned char*>(data), length * element[type]};
   if (value.IsDataView()) {
     Napi::DataView view = value.As<Napi::DataView>();
     return {static_cast<const unsigned char*>(view.ArrayBuffer().Data()) + view.ByteOffset(), view.ByteLength()};

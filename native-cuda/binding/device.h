@@ -49,5 +49,8 @@ struct Device {
 // Heap object behind a pointer: its stream thread must be joined by the cleanup hook, before the environment goes.
 extern Device* device;
 
+/// With the guard on, what came from outside is looked at when it has arrived.
+void check_arrival(const char* by, const TensorView& arrived);
+
 /// The functions of programs.cpp.
 void export_programs(Napi::Env env, Napi::Object exports);

@@ -1,5 +1,6 @@
 // Recording and replaying steps: the functions of octavo.node about device/program.h.
 #include <algorithm>
+#include <cstring>
 
 #include "../kernels/arguments.h"
 #include "convert.h"
@@ -40,20 +41,68 @@ Napi::Value program_drop(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
-void check_inputs(const Program& program, const std::vector<int64_t>& handles, void** addresses) {
-  if (handles.size() != program.inputs.size())
-    throw CodedError("ERR_COMPILE", format("replay: the program has %zu inputs, got %zu", program.inputs.size(), handles.size()));
+/// What a replay is given for one input: a tensor, or elements on the host.
+struct Given {
+  int64_t handle = 0;
+  Bytes elements{};
+};
+
+std::vector<Given> inputs_of(const Program& program, Napi::Value value) {
+  if (!value.IsArray()) throw CodedError("ERR_NATIVE", "replay: expected an array of handles and typed arrays");
+  const Napi::Array array = value.As<Napi::Array>();
+  if (array.Length() != program.inputs.size())
+    throw CodedError("ERR_COMPILE", format("replay: the program has %zu inputs, got %u", program.inputs.size(), array.Length()));
+  std::vector<Given> inputs;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value element = array[i];
+    if (element.IsNumber()) inputs.push_back({integer(element, "replay: inputs"), {}});
+    else inputs.push_back({0, bytes_of(element, "replay: inputs")});
+  }
+  return inputs;
+}
+
+void check_inputs(const Program& program, const std::vector<Given>& inputs) {
   std::vector<uint64_t> serials;
-  for (size_t i = 0; i < handles.size(); ++i) {
-    const TensorView &given = device->tensors.find(handles[i], "replay", static_cast<int>(i)), &wanted = program.inputs[i].view;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const TensorView& wanted = program.inputs[i].view;
+    if (!inputs[i].handle) {
+      if (inputs[i].elements.length != wanted.bytes())
+        throw CodedError("ERR_COMPILE", format("replay: input %zu expected %s, got %zu bytes. Record such inputs by themselves.", i, shape_text(wanted).c_str(), inputs[i].elements.length));
+      continue;
+    }
+    const TensorView& given = device->tensors.find(inputs[i].handle, "replay", static_cast<int>(i));
     if (given.dtype != wanted.dtype || given.rank != wanted.rank || !std::equal(given.dim, given.dim + given.rank, wanted.dim))
       throw CodedError("ERR_COMPILE", format("replay: input %zu expected %s, got %s. Record such inputs by themselves.", i, shape_text(wanted).c_str(), shape_text(given).c_str()));
-    addresses[i] = given.data;
-    serials.push_back(device->tensors.storage_of(handles[i]).serial);
+    serials.push_back(device->tensors.storage_of(inputs[i].handle).serial);
   }
   std::sort(serials.begin(), serials.end());
   if (std::adjacent_find(serials.begin(), serials.end()) != serials.end())
     throw CodedError("ERR_COMPILE", "replay: two inputs share one storage. Pass each storage once.");
+}
+
+constexpr size_t kAlignment = 64;
+constexpr size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// A command's payload: `count` addresses, then, each aligned, the elements of the inputs that come from the host (PR-6).
+Staging::Buffer payload_of(const std::vector<Given>& inputs, size_t count) {
+  size_t bytes = sizeof(void*) * count + kAlignment;
+  for (const Given& input : inputs) bytes += aligned(input.elements.length);
+  return device->staging.take(bytes);
+}
+
+/// Copies what comes from the host behind the addresses, and writes down where each input is.
+void place_inputs(const std::vector<Given>& inputs, const Program& program, void** addresses, void** end) {
+  auto* place = reinterpret_cast<unsigned char*>(aligned(reinterpret_cast<uintptr_t>(end)));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto& [handle, elements] = inputs[i];
+    addresses[i] = handle ? device->tensors.find(handle, "replay").data : place;
+    if (handle) continue;
+    if (elements.length) std::memcpy(place, elements.data, elements.length);
+    TensorView arrived = program.inputs[i].view;
+    arrived.data = place;
+    check_arrival("replay", arrived);
+    place += aligned(elements.length);
+  }
 }
 
 /// New tensors for the outputs; their addresses by output storage.
@@ -81,14 +130,17 @@ Napi::Value replay(const Napi::CallbackInfo& info) {
   Command command;
   command.kind = Command::Kind::replay;
   command.name = "replay";
-  command.payload = device->staging.take(sizeof(void*) * (1 + inputs + static_cast<size_t>(program->output_storages)));
+  const std::vector<Given> given = inputs_of(*program, info[1]);
+  check_inputs(*program, given);
+  const size_t count = 1 + inputs + static_cast<size_t>(program->output_storages);
+  command.payload = payload_of(given, count);
   void** const addresses = reinterpret_cast<void**>(command.payload.get());
-  check_inputs(*program, handles_of(info[1], "replay: inputs"), addresses + 1);
   const Block scratch = device->pool.take(program->scratch_bytes);
   addresses[0] = scratch.data;
   std::vector<int64_t> outputs;
   try {
     outputs = allocate_outputs(*program, addresses + 1 + inputs);
+    place_inputs(given, *program, addresses + 1, addresses + count);
   } catch (...) {
     device->pool.give(scratch);
     throw;

@@ -9,6 +9,7 @@
 //       program holds no device memory, and what it gives is the caller's like any other tensor.
 // PR-4: a program ends with the first of its outside tensors; it is never replayed with memory that was given to others.
 // PR-5: a replay is one command. It stops between two kernels when the stream stops, and its fault names the kernel that failed.
+// PR-6: an input may come from the host: its elements travel in the replay's command, and are read where they lie.
 #pragma once
 #include <atomic>
 #include <cstdint>

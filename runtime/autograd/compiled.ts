@@ -1,5 +1,5 @@
 import { RuntimeError } from "../errors.ts";
-import { type NamedTensors, type Program, Scope, type Tensor, adoptOutputs, isRecording, record } from "../tensor/index.ts";
+import { type Input, type NamedTensors, type Program, Scope, Tensor, adoptOutputs, fromArray, isRecording, record } from "../tensor/index.ts";
 import { recordingTape } from "./tape.ts";
 
 export interface CompiledOptions {
@@ -33,7 +33,9 @@ const mostSeen = 64;
  * CS-2: the work depends on its inputs, on tensors from outside (parameters, states; it may change them in place) and on the key
  *       alone; what it makes and does not return does not outlive it.
  * CS-3: outputs are new tensors each time, owned by the entered scope, else by the caller.
- * CS-4: nothing is recorded or replayed inside a tape or another recording: those see every op.
+ * CS-4: nothing is recorded or replayed inside a tape or another recording: those see every op, and the entered scope owns what the
+ *       work makes, for the tape may need it.
+ * CS-5: inputs on the host are uploaded where `make` runs, and travel with the replay otherwise. What is uploaded lives as long as the work.
  */
 export class Compiled {
   readonly #entries = new Map<string, Entry>();
@@ -55,20 +57,27 @@ export class Compiled {
     return { recorded: this.#recorded, replayed: this.#replayed, eager: this.#eager, refused: [...this.#refused] };
   }
 
-  /** `key` stands for everything but tensors that the work depends on. What the work makes is freed but for what it returns. */
-  run(inputs: NamedTensors, make: () => NamedTensors, key = ""): NamedTensors {
-    const work = (): NamedTensors => this.#keepingOutputs(make);
-    if (recordingTape() || isRecording()) return this.#runEagerly(work);
+  /** `key` stands for everything but tensors that the work depends on. What the work makes is freed but for what it returns (CS-4 apart). */
+  run(inputs: Record<string, Input>, make: (tensors: NamedTensors) => NamedTensors, key = ""): NamedTensors {
+    if (recordingTape() || isRecording()) return this.#runEagerly(() => make(uploaded(inputs)));
     const signature = signatureOf(inputs, key);
     const entry = this.#entry(signature);
-    if (entry?.state === "refused" || (!entry && this.#firstSight(signature))) return this.#runEagerly(work);
-    if (entry?.state !== "verified") return this.#record(signature, entry, Object.values(inputs), work);
-    this.#replayed++;
-    return entry.program!.replay(Object.values(inputs));
+    if (entry?.state === "verified") {
+      this.#replayed++;
+      return entry.program!.replay(Object.values(inputs));
+    }
+    const own = new Scope(`inputs of ${this.name}`);
+    try {
+      const tensors = own.enter(() => uploaded(inputs)), work = (): NamedTensors => this.#keepingOutputs(() => make(tensors));
+      if (entry?.state === "refused" || (!entry && this.#firstSight(signature))) return this.#runEagerly(work);
+      return this.#record(signature, entry, Object.values(tensors), work);
+    } finally {
+      own.close();
+    }
   }
 
   /** What is recorded for these inputs. */
-  program(inputs: NamedTensors, key = ""): Program | undefined {
+  program(inputs: Record<string, Input>, key = ""): Program | undefined {
     return this.#entries.get(signatureOf(inputs, key))?.program;
   }
 
@@ -141,7 +150,11 @@ export class Compiled {
   }
 }
 
-function signatureOf(inputs: NamedTensors, key: string): string {
+function uploaded(inputs: Record<string, Input>): NamedTensors {
+  return Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, input instanceof Tensor ? input : fromArray(input.data, input.shape, input.dtype)]));
+}
+
+function signatureOf(inputs: Record<string, Input>, key: string): string {
   let signature = key;
   for (const name of Object.keys(inputs)) {
     const { dtype, shape } = inputs[name];

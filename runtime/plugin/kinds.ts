@@ -8,7 +8,8 @@
  */
 import type { FailureData } from "../errors.ts";
 import type { Parameter, Parameters } from "../nn/index.ts";
-import type { DType, Precision, Tensor } from "../tensor/index.ts";
+import type { HostTensor, Precision, Tensor } from "../tensor/index.ts";
+export type { HostTensor };
 
 export const kinds = [
   "data-loader", "tokenizer", "teacher", "visual-tokenizer", "image-encoder", "text-encoder", "position", "fusion",
@@ -125,8 +126,6 @@ export interface PageRecord {
   meta: Record<string, unknown>;
 }
 
-/** A tensor in ordinary memory, before it is uploaded. */
-export interface HostTensor { dtype: DType; shape: readonly number[]; data: ArrayBufferView }
 export interface HostMicrobatch { tensors: Record<string, HostTensor>; sampleIds: number[]; keys: string[] }
 /** One step's data. `counts` are global over the batch, known before the first forward. */
 export interface HostBatch { step: number; counts: Record<string, number>; microbatches: HostMicrobatch[] }

@@ -10,6 +10,9 @@ export type HostArray = Float64Array | Float32Array | Uint16Array | BigInt64Arra
 /** Elements as JavaScript numbers, whatever their dtype. */
 export type Numbers = Float64Array | Float32Array | Int32Array | Int8Array | Uint8Array;
 
+/** A tensor in ordinary memory, before it is uploaded. */
+export interface HostTensor { dtype: DType; shape: readonly number[]; data: ArrayBufferView }
+
 type HostArrayClass = {
   new (length: number): HostArray;
   new (buffer: ArrayBuffer): HostArray;

@@ -1,10 +1,12 @@
 import { toFailure } from "../errors.ts";
 import { type ProgramRecord, native } from "../native.ts";
-import type { DType, Shape } from "./dtype.ts";
+import { type DType, type HostTensor, type Shape, toHostArray } from "./dtype.ts";
 import { enteredScope, refusePromise } from "./scope.ts";
 import { Tensor, liveHandle } from "./tensor.ts";
 
 export type NamedTensors = Record<string, Tensor>;
+/** A tensor, or what would be uploaded to make one. */
+export type Input = Tensor | HostTensor;
 
 interface Form { name: string; shape: Shape; dtype: DType; size: number }
 
@@ -20,8 +22,9 @@ export class Program {
   }
 
   /** Runs the commands with other inputs of the same shapes; the outputs belong to the entered scope, else to the caller. */
-  replay(inputs: readonly Tensor[]): NamedTensors {
-    const handles = native().replay(this.number, inputs.map((tensor, i) => liveHandle(tensor, "replay", i)));
+  replay(inputs: readonly Input[]): NamedTensors {
+    const given = inputs.map((input, i) => (input instanceof Tensor ? liveHandle(input, "replay", i) : toHostArray(input.data, input.dtype)));
+    const handles = native().replay(this.number, given);
     const outputs: NamedTensors = {};
     for (let i = 0; i < handles.length; i++) {
       const { name, shape, dtype, size } = this.outputs[i];

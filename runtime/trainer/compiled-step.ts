@@ -1,11 +1,10 @@
 import { type Compiled, GradientTree } from "../autograd/index.ts";
 import { clippedUpdate, inNameOrder } from "../optimizer/index.ts";
 import { slice } from "../ops/index.ts";
-import { upload } from "../pipeline/feed.ts";
 import { MicrobatchPass, outputKey, scalarPorts } from "../pipeline/microbatch.ts";
 import { applySums, combineScalars, moveParameters, sumsOfSquares } from "../pipeline/update.ts";
 import type { ForwardContext } from "../plugin/index.ts";
-import { type NamedTensors, Scope, type Tensor, collect, fromArray, refuseRecording } from "../tensor/index.ts";
+import { type HostTensor, type NamedTensors, Scope, type Tensor, collect, refuseRecording } from "../tensor/index.ts";
 import type { StepInput, StepResult } from "./step.ts";
 
 /**
@@ -20,10 +19,8 @@ export async function compiledStep(compiled: Compiled, input: StepInput): Promis
   const { graph, batch, clip, seed, precision } = input;
   const scope = new Scope(`step ${batch.step}`);
   try {
-    const { numbers, ...sums } = scope.enter(() => {
-      const data = uploads(input);
-      return compiled.run(data, () => wholeStep(input, data), `${seed} ${clip} ${precision} ${JSON.stringify(batch.counts)}`);
-    });
+    const { numbers, ...sums } = scope.enter(() =>
+      compiled.run(inputsOf(input), (data) => wholeStep(input, data), `${seed} ${clip} ${precision} ${JSON.stringify(batch.counts)}`));
     applySums(graph.nodes, new Map(Object.entries(sums)));
     const [norm, ...scalars] = await numbers.readNumbers(), names = scalarPorts(graph.nodes).map(({ name }) => name);
     const perMicrobatch = batch.microbatches.map((_, index) => names.map((name, i) => [name, scalars[index * names.length + i]] as const));
@@ -36,15 +33,17 @@ export async function compiledStep(compiled: Compiled, input: StepInput): Promis
 const keysOfStep = "step", keysOfSamples = "sample ids", schedule = "schedule";
 
 /** The tensors of all microbatches: "0 pages.text_ids", ...; and the step's own: its number and sample ids, learning rate and update. */
-function uploads({ graph, batch, learningRate }: StepInput): NamedTensors {
-  const loaders = graph.nodes.filter((node) => node.kind === "data-loader");
-  const data = Object.fromEntries(batch.microbatches.flatMap((microbatch, index) => loaders.flatMap((loader) =>
-    Object.entries(upload(microbatch)).map(([port, tensor]) => [`${index} ${outputKey(loader.name, port)}`, tensor] as const))));
-  const samples = batch.microbatches.flatMap(({ sampleIds }) => sampleIds);
-  data[keysOfStep] = fromArray(BigInt64Array.of(BigInt(batch.step)), [1]);
-  data[keysOfSamples] = fromArray(Int32Array.from(samples), [samples.length]);
-  data[schedule] = fromArray(Float64Array.of(learningRate, batch.step + 1), [2]);
-  return data;
+function inputsOf({ graph, batch, learningRate }: StepInput): Record<string, HostTensor> {
+  const inputs: Record<string, HostTensor> = {}, samples = batch.microbatches.flatMap(({ sampleIds }) => sampleIds);
+  for (const loader of graph.nodes.filter((node) => node.kind === "data-loader")) {
+    for (const [index, { tensors }] of batch.microbatches.entries()) {
+      for (const port in tensors) inputs[`${index} ${outputKey(loader.name, port)}`] = tensors[port];
+    }
+  }
+  inputs[keysOfStep] = { dtype: "i64", shape: [1], data: BigInt64Array.of(BigInt(batch.step)) };
+  inputs[keysOfSamples] = { dtype: "i32", shape: [samples.length], data: Int32Array.from(samples) };
+  inputs[schedule] = { dtype: "f64", shape: [2], data: Float64Array.of(learningRate, batch.step + 1) };
+  return inputs;
 }
 
 /** All of `trainStep` but what follows the update -> `numbers`: the norm, then the scalars of each microbatch; and the sums by name. */

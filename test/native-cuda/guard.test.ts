@@ -101,6 +101,22 @@ describe("the guard", () => {
     [x, y, sound, spoilt].forEach((handle) => device.free(handle));
   });
 
+  it("looks at what the host gives to a replay", async () => {
+    const device = native();
+    guarded(true);
+    const x = device.allocate(1, [3]);
+    device.upload(x, f32(1, 2, 3));
+    device.recordBegin([x]);
+    const y = device.allocate(1, [3]);
+    device.launch(device.kernel("copy"), [x, y], []);
+    const program = device.recordEnd([y]);
+    const [spoilt] = device.replay(program, [f32(1, NaN, 1)]);
+    await assert.rejects(device.fence(), /replay failed on the cpu stream at command \d+: element \[1\] of f32 \(3\) is NaN; it came from outside by replay/);
+    guarded(false);
+    device.programDrop(program);
+    [x, y, spoilt].forEach((handle) => device.free(handle));
+  });
+
   it("stops the stream at the first fault and is off unless asked for", async () => {
     const { output } = await child(`
       const [x, y] = [device.allocate(1, [2]), device.allocate(1, [2])];

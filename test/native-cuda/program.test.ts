@@ -1,4 +1,4 @@
-// Promises PR-1 to PR-5 of native-cuda/device/program.h and NA-5 of runtime/native.ts.
+// Promises PR-1 to PR-6 of native-cuda/device/program.h and NA-5 of runtime/native.ts.
 import assert from "node:assert/strict";
 import { native } from "../../runtime/native.ts";
 import { child } from "./child.ts";
@@ -223,6 +223,22 @@ describe("a program of the cpu stream", () => {
     assert.throws(() => native().recordEnd([]), { code: "ERR_COMPILE", message: /scale used a tensor from outside.*freed inside/ });
     assert.throws(() => native().recordEnd([]), { code: "ERR_COMPILE", message: /no recording is open/ });
     free(x, alive);
+  });
+
+  it("PR-6: takes elements of the host for an input, as they are when it is called", async () => {
+    const x = tensor(1, 2, 3), weight = tensor(10, 20, 30), third = empty(3);
+    native().recordBegin([x, weight, third]);
+    const sum = empty(3), y = empty(3);
+    launch("add", [x, weight, sum]);
+    launch("add", [sum, third, y]);
+    free(sum);
+    const program = native().recordEnd([y]), data = Float32Array.of(9, 1, 2, 3, 9).subarray(1, 4), other = tensor(100, 200, 300);
+    const [replayed] = native().replay(program, [data, other, new DataView(Float32Array.of(0.5, 0.25, 0.125).buffer)]);
+    data.fill(0);
+    assert.deepEqual(await floats(replayed), [101.5, 202.25, 303.125]);
+    assert.throws(() => native().replay(program, [data.subarray(1), other, third]), { code: "ERR_COMPILE", message: /input 0 expected f32 \(3\), got 8 bytes/ });
+    native().programDrop(program);
+    free(x, weight, third, other, y, replayed);
   });
 
   it("refuses inputs that do not fit", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Compiled, Tape } from "../../../runtime/autograd/index.ts";
-import { add, linear, relu, scale } from "../../../runtime/ops/index.ts";
-import { type NamedTensors, type Tensor, Scope, fence, fromArray, full, refuseRecording } from "../../../runtime/tensor/index.ts";
+import { add, linear, mul, relu, scale } from "../../../runtime/ops/index.ts";
+import { type NamedTensors, type Tensor, Scope, fence, fromArray, full, memory, refuseRecording } from "../../../runtime/tensor/index.ts";
 import { code, noLeaks } from "../numbers.ts";
 
 const input = (...values: number[]): Tensor => fromArray(values, [1, values.length]);
@@ -155,5 +155,31 @@ describe("compiled work", () => {
     for (let i = 0; i < 3; i++) assert.deepEqual(await call(), [2, 4]);
     assert.equal(compiled.statistics.replayed, 1);
     compiled.clear();
+  });
+
+  it("CS-5: takes inputs from the host: uploaded while it runs, with the replay afterwards, and freed", async () => {
+    const compiled = new Compiled("work"), weight = full([2], 10);
+    for (let i = 0; i < 6; i++) {
+      const scope = new Scope("call"), outer = memory().tensors;
+      const { y } = scope.enter(() => compiled.run({ x: { dtype: "f32", shape: [2], data: Float32Array.of(i, 1) } }, ({ x }) => ({ y: add(x, weight) })));
+      assert.equal(memory().tensors, outer + 1, "only the output is left");
+      assert.deepEqual([...await y.readNumbers()], [i + 10, 11]);
+      scope.close();
+    }
+    assert.deepEqual(counts(compiled.statistics), { recorded: 2, replayed: 3, eager: 1 });
+    compiled.clear();
+    weight.dispose();
+  });
+
+  it("CS-5: what it uploads inside a tape lives until that is walked back", async () => {
+    const compiled = new Compiled("work"), scope = new Scope("tape"), weight = full([1], 4), tape = new Tape();
+    weight.requiresGrad = true;
+    const gradient = scope.enter(() => {
+      const { y } = tape.record(() => compiled.run({ x: { dtype: "f32", shape: [1], data: Float32Array.of(3) } }, ({ x }) => ({ y: mul(x, weight) })));
+      return tape.backward([[y, full([1], 1)]]).get(weight)!;
+    });
+    assert.equal(await gradient.item(), 3);
+    scope.close();
+    weight.dispose();
   });
 });

@@ -1,30 +1,35 @@
 import assert from "node:assert/strict";
+import { z } from "zod";
 import { builtins } from "../../../plugins/index.ts";
-import { Compiled, type Precision, createRegistry, fence, loadRecipe, memory, train } from "../../../runtime/index.ts";
+import { Compiled, type Precision, createRegistry, definePlugin, fence, loadRecipe, memory, train } from "../../../runtime/index.ts";
 import { checkFile } from "../../../runtime/pipeline/check.ts";
 import { type StageModel, loadStageModel } from "../../../runtime/pipeline/model.ts";
 import type { HostBatch, RunEvent, TensorComponent } from "../../../runtime/plugin/index.ts";
+import { sgd } from "../../../runtime/optimizer/index.ts";
 import { compiledStep } from "../../../runtime/trainer/compiled-step.ts";
 import { type StepInput, type StepResult, trainStep } from "../../../runtime/trainer/step.ts";
 import { miniRecipe, temporaryFolder } from "../../process/octavo.ts";
 import { noLeaks } from "../numbers.ts";
 
-/** A model of the mini recipe, and batches of its loader: 0 and 1 of 4 pages in 2 microbatches, 2 of 2 pages in 1. */
-async function open(precision: Precision): Promise<{ model: StageModel; batches: HostBatch[] }> {
-  const model = await loadStageModel(await checkFile(miniRecipe, createRegistry(builtins), []), { seed: 1, precision });
+/** A model of the recipe, and batches of its loader: 0 and 1 of 4 pages in 2 microbatches, 2 of 2 pages in 1. */
+async function open(recipe: string, changes: string[], precision: Precision): Promise<{ model: StageModel; batches: HostBatch[] }> {
+  const model = await loadStageModel(await checkFile(recipe, createRegistry(builtins), changes), { seed: 1, precision });
   const of = (step: number, batch: number, microbatches: number) => model.loader!.batch({ step, seed: 1, batch, microbatches });
   return { model, batches: [await of(0, 4, 2), await of(1, 4, 2), await of(2, 2, 1)] };
 }
 
-/** The results of steps on the batches of these numbers, and the parameters' bits afterwards. */
-async function steps(numbers: readonly number[], take: (input: StepInput) => Promise<StepResult>, { change, precision = "f32" }: { change?: (model: StageModel) => void; precision?: Precision } = {}): Promise<{ results: StepResult[]; values: Map<string, number[]> }> {
-  const { model, batches } = await open(precision);
+interface Steps { recipe?: string; changes?: string[]; change?: (model: StageModel) => void; precision?: Precision; clip?: number }
+
+/** The results of steps on the batches of these numbers, each with other sample ids, and the parameters' bits afterwards. */
+async function steps(numbers: readonly number[], take: (input: StepInput) => Promise<StepResult>, { recipe = miniRecipe, changes = [], change, precision = "f32", clip = 1 }: Steps = {}): Promise<{ results: StepResult[]; values: Map<string, number[]> }> {
+  const { model, batches } = await open(recipe, changes, precision);
   try {
     change?.(model);
     const results: StepResult[] = [], values = new Map<string, number[]>();
     for (const [step, number] of numbers.entries()) {
-      const input = { graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, clip: 1, seed: 1, precision };
-      results.push(await take({ ...input, batch: { ...batches[number], step }, learningRate: 1e-3 * (step + 1) }));
+      const input = { graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, clip, seed: 1, precision };
+      const microbatches = batches[number].microbatches.map((microbatch) => ({ ...microbatch, sampleIds: microbatch.sampleIds.map((id) => id + 100 * step) }));
+      results.push(await take({ ...input, batch: { ...batches[number], microbatches, step }, learningRate: 1e-3 * (step + 1) }));
     }
     for (const [name, parameter] of Object.entries(model.parameters)) values.set(name, [...await parameter.value.read()].map(Number));
     return { results, values };
@@ -49,6 +54,25 @@ describe("the compiled training step", function () {
       compiled.clear();
     });
   }
+
+  for (const clip of [0, 1e6]) {
+    it(`gives the bits of trainStep where a limit of ${clip} clips nothing`, async () => {
+      const compiled = new Compiled("the step"), numbers = [2, 2, 2, 2, 2];
+      assert.deepEqual(await steps(numbers, (input) => compiledStep(compiled, input), { clip }), await steps(numbers, trainStep, { clip }));
+      assert.equal(compiled.statistics.replayed, 2);
+      compiled.clear();
+    });
+  }
+
+  it("is replayed with dropped branches: each step and sample draws its own, to the bits of trainStep", async () => {
+    const compiled = new Compiled("the step"), numbers = [0, 0, 0, 0, 0, 0], recipe = "test/recipes/mini-mim.yaml";
+    const given = (rate: number): Steps => ({ recipe, changes: [`components.image.options.drop_path=${rate}`] });
+    const wanted = await steps(numbers, trainStep, given(0.6)), got = await steps(numbers, (input) => compiledStep(compiled, input), given(0.6));
+    assert.deepEqual(compiled.statistics, { recorded: 2, replayed: 3, eager: 1, refused: [] });
+    assert.deepEqual(got, wanted);
+    assert.notDeepEqual(wanted.results, (await steps(numbers, trainStep, given(0))).results);
+    compiled.clear();
+  });
 
   it("does not grow over replays", async () => {
     const compiled = new Compiled("the step"), seen: string[] = [];
@@ -76,6 +100,19 @@ describe("the compiled training step", function () {
     assert.deepEqual(reasons.length, 1);
     assert.match(reasons[0], /the step is not compiled: a component asks its context for (step|sampleIds), which changes/);
     assert.deepEqual(compiled.statistics.replayed, 0);
+  });
+
+  it("stays eager, and says why, with an optimizer that moves parameters one by one", async () => {
+    const folder = temporaryFolder(), warnings: string[] = [];
+    const single = definePlugin({
+      kind: "optimizer", name: "single", version: "1.0.0", options: z.strictObject({}),
+      create: () => ({ create: () => ({ ...sgd(), stepMany: undefined }), learningRate: () => 1e-3 }),
+    });
+    const recipe = loadRecipe(miniRecipe, ["train.steps=1", "train.batch=2", "train.microbatches=1", "train.optimizer={ use: optimizer/single }"]);
+    const { stats } = await train(recipe, { runFolder: folder.path, registry: createRegistry([...builtins, single]), inProcess: true, threads: 2,
+      onEvent: (event) => void (event.event === "warning" && warnings.push(event.message)) }).finally(() => folder.remove());
+    assert.equal(stats["in-process"].compiled, undefined);
+    assert.ok(warnings.includes("The training step is not compiled: the optimizer has no stepMany. It runs uncompiled."), warnings.join("; "));
   });
 
   it("is what `train` takes in one process, and can be switched off", async () => {
