@@ -4,19 +4,23 @@
 #include <stdexcept>
 
 #include "arguments.h"
+#include "packed_products.h"
 #include "registry.h"
+#include "widening.h"
 
 namespace {
 struct Operands {
   const char* kernel;
   const KernelCall& call;
-  DType dtype;
+  DType dtype;  // of all values
 
+  DType statistics() const { return dtype == DType::bf16 ? DType::f32 : dtype; }
   const TensorView& at(int i) const { return call[i]; }
 
-  void expect(int i, const char* name, std::initializer_list<int64_t> dims) const {
+  void expect(int i, const char* name, std::initializer_list<int64_t> dims) const { expect(i, name, dims, dtype); }
+  void expect(int i, const char* name, std::initializer_list<int64_t> dims, DType type) const {
     const TensorView& t = at(i);
-    bool right = t && t.dtype == dtype && t.rank == static_cast<int32_t>(dims.size());
+    bool right = t && t.dtype == type && t.rank == static_cast<int32_t>(dims.size());
     std::string wanted;
     int d = 0;
     for (int64_t dim : dims) {
@@ -26,7 +30,7 @@ struct Operands {
     if (right) return;
     std::string got;
     for (d = 0; d < t.rank; ++d) got += (d ? ", " : "") + std::to_string(t.dim[d]);
-    fail("%s: %s expected %s (%s), got %s (%s)", kernel, name, dtype_name(dtype), wanted.c_str(), t ? dtype_name(t.dtype) : "nothing", got.c_str());
+    fail("%s: %s expected %s (%s), got %s (%s)", kernel, name, dtype_name(type), wanted.c_str(), t ? dtype_name(t.dtype) : "nothing", got.c_str());
   }
 };
 
@@ -95,7 +99,7 @@ AttentionShape read_shape(const Operands& o, int first, int extra, const TensorV
   const bool more = o.call.tensors > extra;
   if (o.call.tensors != (more ? extra + 4 : extra)) fail("%s: expected %d or %d operands, got %d", kernel, extra, extra + 4, o.call.tensors);
   if (o.call.scalars != (more ? 15 : 6)) fail("%s: expected %d scalars with %d operands, got %d", kernel, more ? 15 : 6, o.call.tensors, o.call.scalars);
-  if (o.dtype != DType::f32 && o.dtype != DType::f64) fail("%s: q expected f32 or f64, got %s", kernel, dtype_name(o.dtype));
+  if (o.dtype != DType::f32 && o.dtype != DType::f64 && o.dtype != DType::bf16) fail("%s: q expected f32, bf16 or f64, got %s", kernel, dtype_name(o.dtype));
   if (!q || !k || q.rank != 3 || k.rank != 3) fail("%s: q and k expected (B, N, heads * width)", kernel);
   AttentionShape s{};
   s.H = count(kernel, "heads", o.call.scalar[0], 1);
@@ -114,49 +118,71 @@ AttentionShape read_shape(const Operands& o, int first, int extra, const TensorV
   if (table) {
     if (s.grid_h < 1 || s.grid_w < 1 || s.Nq != s.Nk || s.Nq != 1 + s.grid_h * s.grid_w)
       fail("%s: a bias table needs Nq = Nk = 1 + gridH * gridW, got %lld, %lld and a grid of %lld x %lld", kernel, static_cast<long long>(s.Nq), static_cast<long long>(s.Nk), static_cast<long long>(s.grid_h), static_cast<long long>(s.grid_w));
-    o.expect(first + 4, "biasTable", {s.table_rows(), s.H});
+    o.expect(first + 4, "biasTable", {s.table_rows(), s.H}, o.statistics());
   }
   if (more) read_rules(o, extra, table, s);
   return s;
 }
 
-template <class T> AttentionOperands<T> operands(const KernelCall& call, int first, int y, int extra) {
+template <class T, class S = T> AttentionOperands<T, S> operands(const KernelCall& call, int first, int y, int extra) {
   const auto ids = [&](int i) -> const int32_t* { return call.tensors > extra ? call[extra + i].as<int32_t>() : nullptr; };
-  return {call[first].as<T>(), call[first + 1].as<T>(), call[first + 2].as<T>(), call[first + 3].as<uint8_t>(), call[first + 4].as<T>(), call[y].as<T>(), call[y + 1].as<T>(),
+  return {call[first].as<T>(), call[first + 1].as<T>(), call[first + 2].as<T>(), call[first + 3].as<uint8_t>(), call[first + 4].as<S>(), call[y].as<T>(), call[y + 1].as<S>(),
           ids(0), ids(1), ids(2)};
 }
 
-template <class T> AttentionGradients<T> gradients(const KernelCall& call) {
-  return {call[0].as<T>(), call[8].as<T>(), call[9].as<T>(), call[10].as<T>(), call[11].as<T>()};
+template <class T, class S = T> AttentionGradients<T, S> gradients(const KernelCall& call) {
+  return {call[0].as<T>(), call[8].as<T>(), call[9].as<T>(), call[10].as<T>(), call[11].as<S>()};
 }
+
+#ifdef OCTAVO_PACKED_PRODUCTS
+template <class T> bool packed() {
+  static const bool runs = packed_products_run<T>();
+  return runs;
+}
+#else
+template <class T> bool packed() { return false; }
+#endif
+
+/// Fewer queries, as in decoding, do not repay the packing of the keys.
+constexpr int64_t kPackedQueries = 8;
 }  // namespace
 
-OCTAVO_KERNEL(attention_forward) {
+OCTAVO_KERNEL_BF16(attention_forward, OwnBf16::together(0, 1, 2, 5)) {
   constexpr int kExtra = 7;
   if (call.tensors < kExtra) fail("attention_forward: expected 7 operands, got %d", call.tensors);
+  if (call[0].dtype == DType::bf16 && !packed<Bf16>()) return run_widened(octavo_kernel_attention_forward, call);
   const Operands o{"attention_forward", call, call[0].dtype};
   const AttentionShape s = read_shape(o, 0, kExtra, call[4]);
   o.expect(5, "y", {s.B, s.Nq, s.H * s.K});
-  o.expect(6, "lse", {s.B, s.H, s.Nq});
+  o.expect(6, "lse", {s.B, s.H, s.Nq}, o.statistics());
   if (o.dtype == DType::f64) attention_forward_reference(s, operands<double>(call, 0, 5, kExtra));
   else if (call.reference) attention_forward_reference(s, operands<float>(call, 0, 5, kExtra));
+#ifdef OCTAVO_PACKED_PRODUCTS
+  else if (o.dtype == DType::bf16) attention_forward_packed(s, operands<Bf16, float>(call, 0, 5, kExtra), call.threads);
+  else if (packed<float>() && s.Nq >= kPackedQueries) attention_forward_packed(s, operands<float>(call, 0, 5, kExtra), call.threads);
+#endif
   else attention_forward(s, operands<float>(call, 0, 5, kExtra), call.threads);
 }
 
-OCTAVO_KERNEL(attention_backward) {
+OCTAVO_KERNEL_BF16(attention_backward, OwnBf16::together(0, 1, 2, 3, 6, 8, 9, 10)) {
   constexpr int kExtra = 12;
   if (call.tensors < kExtra) fail("attention_backward: expected 12 operands, got %d", call.tensors);
+  if (call[1].dtype == DType::bf16 && !packed<Bf16>()) return run_widened(octavo_kernel_attention_backward, call);
   const Operands o{"attention_backward", call, call[1].dtype};
   const AttentionShape s = read_shape(o, 1, kExtra, call[5]);
   const std::pair<int, const char*> like_q[] = {{0, "dy"}, {6, "y"}, {8, "dq"}}, like_k[] = {{9, "dk"}, {10, "dv"}};
   for (const auto& [i, name] : like_q) o.expect(i, name, {s.B, s.Nq, s.H * s.K});
   for (const auto& [i, name] : like_k) o.expect(i, name, {s.B, s.Nk, s.KV * s.K});
-  o.expect(7, "lse", {s.B, s.H, s.Nq});
+  o.expect(7, "lse", {s.B, s.H, s.Nq}, o.statistics());
   if (call[11]) {
     if (!call[5]) fail("attention_backward: dbiasTable without biasTable");
-    o.expect(11, "dbiasTable", {s.table_rows(), s.H});
+    o.expect(11, "dbiasTable", {s.table_rows(), s.H}, o.statistics());
   }
   if (o.dtype == DType::f64) attention_backward_reference(s, operands<double>(call, 1, 6, kExtra), gradients<double>(call));
   else if (call.reference) attention_backward_reference(s, operands<float>(call, 1, 6, kExtra), gradients<float>(call));
+#ifdef OCTAVO_PACKED_PRODUCTS
+  else if (o.dtype == DType::bf16) attention_backward_packed(s, operands<Bf16, float>(call, 1, 6, kExtra), gradients<Bf16, float>(call), call.threads);
+  else if (packed<float>() && s.Nq >= kPackedQueries) attention_backward_packed(s, operands<float>(call, 1, 6, kExtra), gradients<float>(call), call.threads);
+#endif
   else attention_backward(s, operands<float>(call, 1, 6, kExtra), gradients<float>(call), call.threads);
 }

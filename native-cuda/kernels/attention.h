@@ -15,6 +15,9 @@
 // AT-7: dropout of A by dropout.h's rule. Element ((firstHead + h) * nq + i) * nk + j of a sample decides about A[h, i, j], with
 //       the sample's sizes without padding: nk reaches behind the last key that keyMask shows; nq is queryLengths[b], without
 //       them nk where Nq = Nk, else Nq. A sequence between boundaries is a sample, and i, j count from its start.
+// AT-8: in bf16 (q, k, v, dy, y and their gradients all at once) statistics, bias table and sums are f32. Where the processor has
+//       avx512_bf16, A and the gradient of the scores are rounded to bf16 before they are multiplied, 2^-9 of an element each;
+//       elsewhere, and where f32 and bf16 mix, the operands are widened and f32 is computed.
 // Kernels, scalars (heads, kvHeads, causal, gridH, gridW, scale) and, optionally, all of
 //   (window, groupSize, roll, p, seedLo, seedHi, step, site, firstHead):
 //   attention_forward [q, k, v, keyMask | 0, biasTable | 0, y, lse, ...]
@@ -47,18 +50,20 @@ struct AttentionShape {
   bool displaced(int64_t h) const { return group_size > 0 && h >= H / 2; }
 };
 
-template <class T> struct AttentionOperands {
+/// S: what statistics and the bias table are in, f32 where T is bf16.
+template <class T, class S = T> struct AttentionOperands {
   const T *q, *k, *v;
   const uint8_t* key_mask;  // or null
-  const T* bias_table;      // or null
-  T *y, *lse;               // written by forward, read by backward
+  const S* bias_table;      // or null
+  T* y;                     // this and lse written by forward, read by backward
+  S* lse;
   const int32_t *boundaries, *sample_ids, *query_lengths;  // or null
 };
 
-template <class T> struct AttentionGradients {
+template <class T, class S = T> struct AttentionGradients {
   const T* dy;
   T *dq, *dk, *dv;
-  T* dbias_table;  // or null
+  S* dbias_table;  // or null
 };
 
 template <class T> void attention_forward_reference(const AttentionShape& shape, const AttentionOperands<T>& x);
@@ -66,3 +71,8 @@ template <class T> void attention_backward_reference(const AttentionShape& shape
 
 void attention_forward(const AttentionShape& shape, const AttentionOperands<float>& x, int threads);
 void attention_backward(const AttentionShape& shape, const AttentionOperands<float>& x, const AttentionGradients<float>& d, int threads);
+
+/// The same on AVX-512, where packed_products_run<T>(), for f32 and bf16. In bf16 the products take weights and score gradients
+/// rounded to bf16 and sum in f32; softmax, lse, delta and the bias are f32.
+template <class T> void attention_forward_packed(const AttentionShape& shape, const AttentionOperands<T, float>& x, int threads);
+template <class T> void attention_backward_packed(const AttentionShape& shape, const AttentionOperands<T, float>& x, const AttentionGradients<T, float>& d, int threads);

@@ -91,12 +91,15 @@ void AttentionBlocks::scores(int64_t b, int64_t h, const QueryBlock& block, KeyS
   pieces(h, keys, [&](int64_t j, int64_t column, int64_t n) {
     sgemm(false, true, block.rows, n, shape.K, static_cast<float>(shape.scale), q(b, h, i0), q_stride(), k(b, h, j), k_stride(), 0.0f, out + column, stride);
   });
-  for (int64_t r = 0; r < block.rows; ++r) {
-    const KeySpan seen = reach(block, r, keys);
-    float* row = out + r * stride + (seen.first - keys.first);
-    if (bias) bias->add(h, i0 + r, row, seen.size());
-    if (x.key_mask) pieces(h, seen, [&](int64_t j, int64_t column, int64_t n) { add_row(row + column, hidden_.data() + b * shape.Nk + j, n); });
-  }
+  for (int64_t r = 0; r < block.rows; ++r) finish_row(b, h, block, r, keys, out + r * stride);
+}
+
+void AttentionBlocks::finish_row(int64_t b, int64_t h, const QueryBlock& block, int64_t r, KeySpan keys, float* scores) const {
+  if (!bias && !x.key_mask) return;
+  const KeySpan seen = reach(block, r, keys);
+  float* row = scores + (seen.first - keys.first);
+  if (bias) bias->add(h, token(h, block.place) + r, row, seen.size());
+  if (x.key_mask) pieces(h, seen, [&](int64_t j, int64_t column, int64_t n) { add_row(row + column, hidden_.data() + b * shape.Nk + j, n); });
 }
 
 float* scratch(int slot, int64_t floats) {

@@ -53,6 +53,8 @@ class AttentionBlocks {
   KeySpan reach(const QueryBlock& block, int64_t row, KeySpan keys) const;
   /// scores (rows, stride) = q k^T * scale + bias + key mask, column 0 being keys.first; entries outside reach() are undefined.
   void scores(int64_t b, int64_t h, const QueryBlock& block, KeySpan keys, float* out) const;
+  /// Adds bias and key mask to row `row` of the block's scores, to the keys that it sees; column 0 is keys.first.
+  void finish_row(int64_t b, int64_t h, const QueryBlock& block, int64_t row, KeySpan keys, float* scores) const;
   /// Index behind the last key of the batch element that is not hidden.
   int64_t visible(int64_t b) const { return visible_[b]; }
   /// body(token, column, count): the runs of memory that the places [span.first, span.last) are; one at least, column from 0.
