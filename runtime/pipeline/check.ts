@@ -20,10 +20,14 @@ import type { Graph, GraphNode } from "./graph.ts";
 import { buildGraph } from "./graph.ts";
 import type { Plan } from "./plan.ts";
 import { buildPlan } from "./plan.ts";
+import { rankAuthors } from "./rank-authors.ts";
+import { ranksFromCsv } from "./rank-csv.ts";
+import { toRunnable } from "./rank-schedule.ts";
+import { validateRanks } from "./rank-validate.ts";
 import type { Recipe } from "./recipe.ts";
 import { readRecipe, readText } from "./recipe.ts";
 import type { Schedule } from "./schedule.ts";
-import { fromCsv, scheduleAuthors } from "./schedule.ts";
+import { formatAction, fromCsv, isStageCsv, scheduleAuthors } from "./schedule.ts";
 import type { Simulation } from "./simulate.ts";
 import { simulate } from "./simulate.ts";
 import { afresh, fitOf, misfit } from "./start-from.ts";
@@ -220,13 +224,23 @@ class Check extends Builder {
 
   #author(wanted: string, plan: Plan): Schedule {
     if (Object.hasOwn(scheduleAuthors, wanted)) return scheduleAuthors[wanted](plan.stages, plan.microbatches);
-    return fromCsv(readFileSync(resolve(this.recipe.folder, wanted), "utf8"), wanted);
+    const text = readFileSync(resolve(this.recipe.folder, wanted), "utf8");
+    if (!isStageCsv(text)) return toRunnable(validateRanks(ranksFromCsv(text, plan, wanted)));
+    const schedule = fromCsv(text, wanted);
+    for (const { stage, actions } of schedule.stages) {
+      const split = actions.find(({ kind }) => kind === "I" || kind === "W");
+      if (split) throw new RuntimeError("ERR_SCHEDULE", `schedule ${schedule.name}, ${stage}: running stages know a backward as a whole, found ${formatAction(split)}. Write B in place of I and W.`, { stage, action: formatAction(split) });
+    }
+    return schedule;
   }
 
   #scheduleName(): void {
     const { schedule } = this.recipe.train;
     const known = Object.keys(scheduleAuthors);
     if (known.includes(schedule)) return;
+    if (Object.hasOwn(rankAuthors, schedule)) {
+      return this.say(["train", "schedule"], { expected: `a schedule that stages can run (${known.join(", ")})`, found: `"${schedule}", which ${schedule === "zb-h1" ? "splits the backward into I and W" : "puts several stages on a rank"}`, fix: `octavo plan --schedule ${schedule} shows what it would bring.` });
+    }
     const file = resolve(this.recipe.folder, schedule);
     const guess = nearest(schedule, known);
     if (!schedule.endsWith(".csv")) this.say(["train", "schedule"], { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${schedule}"`, fix: guess ? `Did you mean "${guess}"?` : "" });

@@ -4,9 +4,11 @@
  * SC-1: schedules are authored as compute only (F forward, B backward = I input gradient + W weight gradient, STEP optimizer);
  *       `lower` adds SEND, RECV and REDUCE. Execution, validation, simulation and CSV read the same data.
  * SC-2: both authors are pure functions of the stages' depths and the number of microbatches.
- * Sources: GPipe (Huang et al. 2019) for fill-drain; PipeDream-Flush (Narayanan et al. 2021) for one forward, one backward.
+ * SC-3: this is what stages run: one stage per process, F and B. What is authored for ranks (`rank-authors.ts`) and fits becomes one of these.
  */
 import { RuntimeError, nearest } from "../errors.ts";
+import { rankAuthors } from "./rank-authors.ts";
+import { placeStages, toRunnable } from "./rank-schedule.ts";
 
 export const actionKinds = ["F", "B", "I", "W", "SEND", "RECV", "REDUCE", "STEP"] as const;
 export type ActionKind = (typeof actionKinds)[number];
@@ -36,17 +38,16 @@ export interface ScheduleEdge { from: string; to: string; gradient: boolean; cre
 export type ScheduleAuthor = (stages: readonly ScheduleStage[], microbatches: number) => Schedule;
 
 /** All forwards, then all backwards, both in order: every stage keeps every microbatch alive. */
-export const fillDrain: ScheduleAuthor = (stages, microbatches) =>
-  author("fill-drain", stages, microbatches, () => microbatches);
+export const fillDrain: ScheduleAuthor = (stages, microbatches) => oneStagePerRank("fill-drain", stages, microbatches);
 
 /**
  * After a warm-up of as many forwards as there are stages behind it, a stage does one forward, one backward in turn.
  * On a DAG the warm-up is the largest depth less the own depth: a stage never waits for a gradient that its own forward would lead to.
  */
-export const oneForwardOneBackward: ScheduleAuthor = (stages, microbatches) => {
-  const deepest = Math.max(0, ...stages.map((stage) => stage.depth));
-  return author("1f1b", stages, microbatches, (stage) => deepest - stage.depth);
-};
+export const oneForwardOneBackward: ScheduleAuthor = (stages, microbatches) => oneStagePerRank("1f1b", stages, microbatches);
+
+const oneStagePerRank = (name: string, stages: readonly ScheduleStage[], microbatches: number): Schedule =>
+  toRunnable(rankAuthors[name](placeStages({ stages, edges: [] }), microbatches));
 
 export const scheduleAuthors: Readonly<Record<string, ScheduleAuthor>> = { "1f1b": oneForwardOneBackward, "fill-drain": fillDrain };
 
@@ -56,29 +57,6 @@ export function authorOf(name: string): ScheduleAuthor {
   const known = Object.keys(scheduleAuthors);
   const guess = nearest(name, known);
   throw new RuntimeError("ERR_SCHEDULE", `schedule: expected ${known.join(" or ")}, found "${name}".${guess ? ` Did you mean "${guess}"?` : ""}`, { name, known });
-}
-
-function author(name: string, stages: readonly ScheduleStage[], microbatches: number, warmUp: (stage: ScheduleStage) => number): Schedule {
-  const step: Action = { kind: "STEP", microbatch: -1 };
-  return {
-    name, microbatches,
-    stages: stages.map((stage) => ({
-      stage: stage.name,
-      actions: [...computeOf(stage, microbatches, Math.min(microbatches, warmUp(stage))), ...(stage.steps ? [step] : [])],
-    })),
-  };
-}
-
-function computeOf(stage: ScheduleStage, microbatches: number, ahead: number): Action[] {
-  const forward = (microbatch: number): Action => ({ kind: "F", microbatch });
-  const all = Array.from({ length: microbatches }, (_, i) => i);
-  if (!stage.backward) return all.map(forward);
-  const actions = all.slice(0, ahead).map(forward);
-  for (const microbatch of all) {
-    if (microbatch + ahead < microbatches) actions.push(forward(microbatch + ahead));
-    actions.push({ kind: "B", microbatch });
-  }
-  return actions;
 }
 
 /**
@@ -137,6 +115,9 @@ export function toCsv(schedule: Schedule): string {
   const rows = schedule.stages.map(({ stage, actions }) => [stage, ...actions.map(formatAction)]);
   return [["schedule", schedule.name, String(schedule.microbatches)], ...rows].map((row) => row.join(",")).join("\n") + "\n";
 }
+
+/** Is this text in the form of `toCsv`, not a row of cells per rank (`ranksFromCsv`)? */
+export const isStageCsv = (text: string): boolean => text.split(/\r?\n/).find((line) => line.trim() !== "" && !line.startsWith("#"))?.trimStart().startsWith("schedule") ?? true;
 
 /** The inverse of `toCsv`. Empty lines and lines that start with # are skipped. Throws ERR_SCHEDULE with line and cell. */
 export function fromCsv(text: string, file = "schedule.csv"): Schedule {

@@ -104,6 +104,12 @@ describe("checking a recipe", () => {
       assert.equal((await checkFile(file, registry(), ["train.schedule=mine.csv"])).schedule.name, "mine");
       await assert.rejects(checkFile(file, registry(), ["train.schedule=bad.csv"]), /train\.schedule: expected a schedule that keeps the rules, found that schedule mine, image, entry 1: expected F0 before B0[^]*>B0</);
       await assert.rejects(checkFile(file, registry(), ["train.schedule=mine.csv", "train.microbatches=2"]), /expected a schedule of 2 microbatches, as train\.microbatches says, found one of 4/);
+      writeFileSync(join(folder, "ranks.csv"), "0F0,0F1,0B0,0B1\n1F0,1F1,1B0,1B1\n2F0,,2B0,2F1,2B1\n");
+      assert.deepEqual((await checkFile(file, registry(), ["train.schedule=ranks.csv", "train.microbatches=2"])).schedule.stages[3].actions.map(({ kind }) => kind), ["F", "B", "F", "B", "STEP"]);
+      writeFileSync(join(folder, "split.csv"), csv.replace("B3,STEP", "I3,W3,STEP"));
+      await assert.rejects(checkFile(file, registry(), ["train.schedule=split.csv"]), /found that schedule mine, image: running stages know a backward as a whole, found I3\. Write B in place of I and W/);
+      writeFileSync(join(folder, "split-ranks.csv"), "0F0,0I0,0W0\n1F0,1B0\n2F0,2B0\n");
+      await assert.rejects(checkFile(file, registry(), ["train.schedule=split-ranks.csv", "train.microbatches=1"]), /running stages know F and B of one stage per process, found 0I0 on image/);
       await assert.rejects(checkFile(file, registry(), ["train.schedule=none.csv"]), /expected a readable schedule, found nothing at .*none\.csv/);
     } finally {
       rmSync(folder, { recursive: true });
@@ -191,6 +197,8 @@ describe("a mistake in a recipe", () => {
       `r.yaml:11:17: components.place.use: expected a component: a plugin of kind data-loader, teacher, visual-tokenizer, image-encoder, text-encoder, position, fusion, prompt-encoder, decoder, objective, found tracker/console, of kind tracker. It belongs under trackers.`],
     ["a wrong option of the optimizer", edited("steps: 3", "steps: 3\n  optimizer: { options: { lr: 0 } }"), `r.yaml:28:31: train.optimizer.options.lr: expected a number, more than 0, found 0.`],
     ["a wrong kind of optimizer", edited("steps: 3", "steps: 3\n  optimizer: { use: tracker/console }"), `r.yaml:28:21: train.optimizer.use: expected a plugin of kind optimizer, found "tracker/console", which is of kind tracker. Use optimizer/adamw.`],
+    ["a schedule that splits the backward", edited("steps: 3", "steps: 3\n  schedule: zb-h1"), `r.yaml:28:13: train.schedule: expected a schedule that stages can run (1f1b, fill-drain), found "zb-h1", which splits the backward into I and W. octavo plan --schedule zb-h1 shows what it would bring.`],
+    ["a schedule of several stages per process", edited("steps: 3", "steps: 3\n  schedule: interleaved"), `r.yaml:28:13: train.schedule: expected a schedule that stages can run (1f1b, fill-drain), found "interleaved", which puts several stages on a rank. octavo plan --schedule interleaved shows what it would bring.`],
     ["an unknown schedule", edited("steps: 3", "steps: 3\n  schedule: 1f1d"), `r.yaml:28:13: train.schedule: expected 1f1b, fill-drain, or the path of a .csv, found "1f1d". Did you mean "1f1b"?`],
     ["a checkpoint that is not there", edited("steps: 3", "steps: 3\n  from: runs/none"), `r.yaml:28:9: train.from: expected the folder of a checkpoint, found nothing at ${process.cwd()}/runs/none. Check the path; relative paths start at the recipe.`],
   ];
