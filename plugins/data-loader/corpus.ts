@@ -57,6 +57,39 @@ export async function readCorpus(shards: readonly string[], side: number, most =
   return corpus;
 }
 
+/** A page without its image. */
+export interface TextPage { key: string; page: PageRecord }
+
+/** The records of pages whose images are not wanted; C-1 and C-2 hold, an image may be missing. */
+export async function readTexts(shards: readonly string[], most = Infinity): Promise<{ pages: TextPage[]; faults: Fault[]; skipped: number }> {
+  const pages: TextPage[] = [], all: Fault[] = [];
+  let skipped = 0;
+  for (const shard of shards) {
+    if (pages.length >= most) break;
+    const { samples, faults } = await readShard(shard);
+    all.push(...faults);
+    for (const { key, members } of samples) {
+      if (pages.length >= most) break;
+      const json = members.get("json"), at = { file: shard, member: `${key}.json` };
+      try {
+        if (!json) throw dataError(at, "the page has no record", "Expected <key>.json for every page.");
+        pages.push({ key, page: readRecord(json, at, key).page });
+      } catch (error) {
+        all.push(faultOf(error));
+        skipped++;
+      }
+    }
+  }
+  return { pages, faults: all, skipped };
+}
+
+/** What was wrong with a page, where it is the page that was wrong. */
+function faultOf(error: unknown): Fault {
+  const { code, details } = error as { code?: string; details?: Fault };
+  if (code !== "ERR_DATA" || !details) throw error;
+  return { file: details.file, member: details.member, problem: details.problem };
+}
+
 async function readSample(sample: Sample, side: number): Promise<{ page: CorpusPage; clamped: number } | Fault> {
   const suffix = imageSuffixes.find((name) => sample.members.has(name));
   const json = sample.members.get("json");
@@ -68,8 +101,6 @@ async function readSample(sample: Sample, side: number): Promise<{ page: CorpusP
     const image = sample.members.get(suffix)!;
     return { page: { key: sample.key, page, image, rgb: await decodePixels(image, side, at(`${sample.key}.${suffix}`)) }, clamped };
   } catch (error) {
-    const { code, details } = error as { code?: string; details?: Fault };
-    if (code !== "ERR_DATA" || !details) throw error;
-    return { file: details.file, member: details.member, problem: details.problem };
+    return faultOf(error);
   }
 }

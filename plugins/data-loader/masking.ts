@@ -60,15 +60,15 @@ export function spanMask(random: Philox, eligible: ArrayLike<number | boolean>, 
   return mask;
 }
 
-export interface CorruptOptions { maskId: number; firstId: number; vocabulary: number }
+export interface CorruptOptions { maskId: number; firstId: number; vocabulary: number; /** Share of `<mask>`; half of the rest is random. */ kept?: number }
 
-/** Hidden positions become `<mask>` (80 %), a random ordinary token (10 %) or stay (10 %). Returns new ids. */
-export function corrupt(random: Philox, ids: readonly number[], mask: Uint8Array, { maskId, firstId, vocabulary }: CorruptOptions): number[] {
+/** Hidden positions become `<mask>` (80 %, or the share given), a random ordinary token (half of the others) or stay. Returns new ids. */
+export function corrupt(random: Philox, ids: readonly number[], mask: Uint8Array, { maskId, firstId, vocabulary, kept = 0.8 }: CorruptOptions): number[] {
   return ids.map((id, i) => {
     if (!mask[i]) return id;
     const u = random.uniform();
-    if (u < 0.8) return maskId;
-    return u < 0.9 ? random.randint(firstId, vocabulary - 1) : id;
+    if (u < kept) return maskId;
+    return u < (1 + kept) / 2 ? random.randint(firstId, vocabulary - 1) : id;
   });
 }
 

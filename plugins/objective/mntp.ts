@@ -5,7 +5,8 @@
  * Source: BehnamGhader et al. 2024 (LLM2Vec), section 2.
  */
 import { z } from "zod";
-import { argmax, cast, crossEntropy, definePlugin, eq, linear, port, scale, sum, withoutRecording } from "../../runtime/index.ts";
+import { crossEntropy, definePlugin, linear, port, reshape, slice } from "../../runtime/index.ts";
+import { correct } from "./correct.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { askedBefore, headPorts } from "./next-token.ts";
 
@@ -32,11 +33,9 @@ export const mntp = definePlugin({
     // states (B, T, D), head (V, D) -> loss, accuracy (1)
     forward: ({ states, head, labels, mntp_index: index, mntp_targets }, { counts }) => {
       const { rows, targets } = askedBefore("objective/mntp", states, { labels, index, targets: mntp_targets }, ["labels", "mntp_index", "mntp_targets"]);
-      const logits = linear(rows, head);
-      return {
-        loss: crossEntropy(logits, targets, { weight: meanWeight(counts, "mntp_tokens", weight) }),
-        accuracy: withoutRecording(() => scale(sum(cast(eq(argmax(logits, -1), targets), "f32")), meanWeight(counts, "mntp_tokens"))),
-      };
+      const logits = linear(rows, head), share = meanWeight(counts, "mntp_tokens");
+      return { loss: crossEntropy(logits, targets, { weight: weight * share }), accuracy: correct(logits, targets, share) };
     },
+    targets: ({ labels, mntp_targets }) => mntp_targets ?? reshape(slice(labels, 1, 1, labels.shape[1] - 1), [labels.size - labels.shape[0]]),
   }),
 });

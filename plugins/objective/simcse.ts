@@ -6,7 +6,8 @@
  * SC-1: not separable: texts are told apart from all others of the batch.
  */
 import { z } from "zod";
-import { argmax, cast, definePlugin, eq, fromArray, infoNce, l2Normalize, matmul, port, scale, sum, widen, withoutRecording } from "../../runtime/index.ts";
+import { definePlugin, fromArray, infoNce, l2Normalize, matmul, port, widen, withoutRecording } from "../../runtime/index.ts";
+import { correct } from "./correct.ts";
 
 export const simcse = definePlugin({
   kind: "objective", name: "simcse", version: "1.0.0",
@@ -26,11 +27,9 @@ export const simcse = definePlugin({
     // queries, documents (B, D) -> loss, accuracy (1)
     forward: ({ queries, documents }) => {
       const [q, d] = [widen(queries), widen(documents)], count = q.shape[0];
-      const accuracy = withoutRecording(() => {
-        const own = fromArray(Int32Array.from({ length: count }, (_, i) => i), [count]);
-        return scale(sum(cast(eq(argmax(matmul(l2Normalize(q), l2Normalize(d), { transB: true }), -1), own), "f32")), 1 / count);
-      });
-      return { loss: infoNce(q, d, { temperature, weight: weight / count }), accuracy };
+      const cosines = withoutRecording(() => matmul(l2Normalize(q), l2Normalize(d), { transB: true }));
+      const own = fromArray(Int32Array.from({ length: count }, (_, i) => i), [count]);
+      return { loss: infoNce(q, d, { temperature, weight: weight / count }), accuracy: correct(cosines, own, 1 / count) };
     },
   }),
 });

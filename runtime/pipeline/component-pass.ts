@@ -29,7 +29,8 @@ export function forwardPass(
   return {
     outputs,
     backward(outputGradients) {
-      const seeds = Object.entries(outputGradients).map(([port, gradient]) => [outputs[port], gradient] as const);
+      // An output may depend on nothing that learns, though its component does: a frozen table beside an adapter.
+      const seeds = Object.entries(outputGradients).map(([port, gradient]) => [outputs[port], gradient] as const).filter(([output]) => tape.needs(output));
       const gradients = tape.backward(seeds);
       const found = new Map<string, Tensor>();
       for (const [name, parameter] of parameters) {
