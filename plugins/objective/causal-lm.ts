@@ -1,7 +1,7 @@
 /**
  * Language modelling: every token from those before it. `L = weight * sum of CE over tokens that have one before them / their number in the
  * whole batch`; none gives 0. `labels` are the tokens themselves, -100 where one is not asked; the shift is made here. The logits are
- * never held at once. LongLoRA extends contexts with it (Chen et al. 2023).
+ * never held at once. An evaluation adds `perplexity`, exp of the mean loss per token. LongLoRA extends contexts with it (Chen et al. 2023).
  */
 import { z } from "zod";
 import { definePlugin, linearCrossEntropy, port } from "../../runtime/index.ts";
@@ -25,5 +25,6 @@ export const causalLm = definePlugin({
       const { rows, targets } = beforeEach(states, labels);
       return { loss: linearCrossEntropy(rows, head, undefined, targets, { weight: meanWeight(counts, "lm_tokens", weight) }) };
     },
+    judge: ({ means }): Record<string, number> => (weight === 0 ? {} : { perplexity: Math.exp(means.loss / weight) }),
   }),
 });
