@@ -5,17 +5,12 @@
 #include "vector_math.h"
 
 namespace {
-OCTAVO_INLINE float gelu(float v) { return v * normal_below_f32(v, bell_f32(v)); }
-OCTAVO_INLINE float gelu_slope(float v) {
-  const float bell = bell_f32(v);
-  return normal_below_f32(v, bell) + v * normal_density_f32(bell);
-}
+OCTAVO_INLINE float gelu_slope(float v) { return gelu_slope_f32(v); }
 OCTAVO_INLINE float quick_gelu(float v) { return v * sigmoid_f32(1.702f * v); }
 OCTAVO_INLINE float quick_gelu_slope(float v) {
   const float s = sigmoid_f32(1.702f * v);
   return s + 1.702f * v * s * (1.0f - s);
 }
-OCTAVO_INLINE float silu(float v) { return v * sigmoid_f32(v); }
 OCTAVO_INLINE float silu_slope(float v) {
   const float s = sigmoid_f32(v);
   return s + v * s * (1.0f - s);
@@ -33,9 +28,9 @@ OCTAVO_INLINE float sqrt_slope(float y) { return 0.5f / y; }
 OCTAVO_INLINE float abs_slope(float v) { return v > 0.0f ? 1.0f : v < 0.0f ? -1.0f : 0.0f; }
 }  // namespace
 
-#define VALUE_gelu gelu
+#define VALUE_gelu gelu_f32
 #define VALUE_quick_gelu quick_gelu
-#define VALUE_silu silu
+#define VALUE_silu silu_f32
 #define VALUE_relu relu
 #define VALUE_tanh tanh_f32
 #define VALUE_sigmoid sigmoid_f32

@@ -6,7 +6,7 @@
 
 OCTAVO_CLONES static void forward_tile(const float* gate, const float* up, float* y, int64_t n) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] = gate[i] * sigmoid_f32(gate[i]) * up[i];
+  for (int64_t i = 0; i < n; ++i) y[i] = silu_f32(gate[i]) * up[i];
 }
 
 OCTAVO_CLONES static void backward_tile(const float* dy, const float* gate, const float* up, float* dgate, float* dup, int64_t n) {
