@@ -3,7 +3,7 @@
 //   element_pieces(n, threads, {x, y}, [&](int64_t at, int64_t count) {
 //     tile(x.read<0>(at, count), y.write<1>(at, count), count);
 //   });
-// FL-1: f32 lies where it is. bf16 is widened into, and rounded from, a buffer of the thread, at most kBuffered elements (or one row)
+// FL-1: f32 lies where it is. bf16 is widened into, and rounded from, a buffer of the thread, at most kStreamed elements (or one row)
 //       at a time: the bits are those of run_widened.
 // FL-2: an output larger than the last-level cache is computed in such a buffer, f32 too, and streamed to memory from there.
 // FL-3: all inputs of a piece are read before an output of it is written, so y may be x where the loop allows it.
@@ -66,16 +66,23 @@ class Floats {
   bool narrow_ = false, streamed_ = false;
 };
 
-/// Elements of a buffer: two or three buffers lie in the first-level cache.
-constexpr int64_t kBuffered = 2048;
+/// Elements of a piece, so that its buffers lie in a first-level cache of 32 KB: one of an f32 output, or one for each bf16 operand
+/// and what they are rounded to (2048 of those cost 20 to 30 % from memory; 1024 of f32, 5 %).
+constexpr int64_t kStreamed = 2048, kBuffered = 1024;
 
-inline bool any_buffered(std::initializer_list<Floats> operands) {
-  return std::any_of(operands.begin(), operands.end(), [](const Floats& f) { return f.buffered(); });
+/// Elements of a piece for these operands; none of them needs pieces: 0.
+inline int64_t piece_elements(std::initializer_list<Floats> operands) {
+  int64_t piece = 0;
+  for (const Floats& f : operands) {
+    if (f.narrow()) return kBuffered;
+    if (f.buffered()) piece = kStreamed;
+  }
+  return piece;
 }
 
 /// body(at, count) over [0, n), in pieces where one of the operands needs them.
 template <class F> void pieces(int64_t n, std::initializer_list<Floats> operands, F&& body) {
-  const int64_t piece = any_buffered(operands) ? kBuffered : n;
+  const int64_t elements = piece_elements(operands), piece = elements ? elements : n;
   for (int64_t at = 0; at < n; at += piece) body(at, std::min(piece, n - at));
 }
 
@@ -89,7 +96,7 @@ void element_pieces(int64_t n, int threads, std::initializer_list<Floats> operan
 
 /// body(first, last) over [first, last) of rows, in pieces where one of the operands needs them.
 template <class F> void rows_in_pieces(int64_t first, int64_t last, int64_t cols, std::initializer_list<Floats> operands, F&& body) {
-  const int64_t piece = any_buffered(operands) ? rows_per_tile<kBuffered>(cols) : last - first;
+  const int64_t elements = piece_elements(operands), piece = elements ? std::max<int64_t>(1, elements / std::max<int64_t>(1, cols)) : last - first;
   for (int64_t at = first; at < last; at += piece) body(at, std::min(last, at + piece));
 }
 

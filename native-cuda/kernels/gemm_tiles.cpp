@@ -10,7 +10,7 @@
 
 namespace {
 constexpr int64_t kSmallTile = int64_t{1} << 20;  // multiply-adds, 5 to 20 us: below, a task costs more than it saves
-constexpr int64_t kTiles = 8, kFewTiles = 4;      // wanted; and what a cut of columns, which costs a tenth, is worth
+constexpr int64_t kTiles = 4;  // wanted: more would make 128-row tiles of 1000 rows, and packing B again shows in them
 // Every tile packs B again. bf16 GFLOP/s by rows, of 228: 256 reach 228, 128 223, 64 214, 32 199; of a transposed A, whose
 // panel is copied besides, 256 reach 0.97 of what whole products do, 128 0.93, 64 0.87.
 constexpr int64_t kMaxRows = 256, kMinRows = 64, kMinCols = 128;
@@ -77,8 +77,7 @@ GemmCut gemm_cut(bool ta, int64_t m, int64_t n, int64_t k) {
     cut.depth = rounded_up(tile_count(k, chunks), 8);
     tiles *= chunks;
   }
-  const int64_t enough = std::min(wanted, kFewTiles);
-  if (tiles < enough && n >= 2 * kMinCols) cut.cols = rounded_up(tile_count(n, std::min(tile_count(enough, tiles), n / kMinCols)), 16);
+  if (tiles < wanted && n >= 2 * kMinCols) cut.cols = rounded_up(tile_count(n, std::min(tile_count(wanted, tiles), n / kMinCols)), 16);
   return cut;
 }
 

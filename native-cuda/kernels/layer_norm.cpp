@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "arguments.h"
+#include "lanes.h"
 #include "tiles.h"
 
 OCTAVO_CLONES static void forward_rows(const float* x, const float* w, const float* b, float* y, float* mean, float* rstd,
@@ -11,13 +12,8 @@ OCTAVO_CLONES static void forward_rows(const float* x, const float* w, const flo
   for (int64_t r = 0; r < rows; ++r) {
     const float* in = x + r * cols;
     float* out = y + r * cols;
-    float sum = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < cols; ++c) sum += in[c];
-    const float m = sum * inverse;
-#pragma omp simd reduction(+ : squares)
-    for (int64_t c = 0; c < cols; ++c) squares += (in[c] - m) * (in[c] - m);
-    const float scale = 1.0f / std::sqrt(squares * inverse + eps);
+    const float m = row_sum(in, cols) * inverse;
+    const float scale = 1.0f / std::sqrt(row_squares(in, m, cols) * inverse + eps);
 #pragma omp simd
     for (int64_t c = 0; c < cols; ++c) out[c] = w[c] * ((in[c] - m) * scale) + b[c];
     mean[r] = m, rstd[r] = scale;
