@@ -1,4 +1,5 @@
 import { type Compiled, GradientTree } from "../autograd/index.ts";
+import { ShapeError } from "../errors.ts";
 import { clippedUpdate, inNameOrder } from "../optimizer/index.ts";
 import { slice } from "../ops/index.ts";
 import { MicrobatchPass, outputKey, scalarPorts } from "../pipeline/microbatch.ts";
@@ -70,10 +71,15 @@ function oneMicrobatch({ graph, batch, seed, precision }: StepInput, data: Named
     pass.forward(ofMicrobatch(index, data));
     tree.push(index, pass.backward({}).parameters);
     sums.push(index, pass.sums());
-    return [collect(pass.scalars().map(([, tensor]) => tensor))];
+    return [collect(pass.scalars().map(([name, tensor]) => oneElement(name, tensor)))];
   } finally {
     pass.close();
   }
+}
+
+function oneElement(name: string, tensor: Tensor): Tensor {
+  if (tensor.size === 1) return tensor;
+  throw new ShapeError({ op: "objective", operand: name, expected: "one element", got: tensor.shape, fix: "Losses and metrics are scalars; reduce it first." });
 }
 
 /** Norm, clipping, optimizer; frees the gradients. -> the norm, f64 (1). */
