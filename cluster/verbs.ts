@@ -2,8 +2,8 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
-  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, RuntimeError, train as trainRecipe,
-  type CheckResult, type Launcher, type Plugin, type Recipe, type Registry, type RunEvent, type StreamOptions,
+  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, presetNames, presetReport, recipeReport, RuntimeError, train as trainRecipe,
+  type CheckResult, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type Registry, type RunEvent, type StreamOptions,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
 import { clusterLauncher } from "./launcher/cluster.ts";
@@ -40,6 +40,16 @@ export function readRecipe(path: string, choice: RecipeChoice = {}): Recipe {
 /** Everything that can be wrong with a recipe, of form and of meaning, found at once and without allocating a tensor. Throws RecipeError. */
 export async function check(path: string, choice: RecipeChoice = {}): Promise<CheckResult> {
   return checkFile(path, await catalogue(), overridesOf(choice));
+}
+
+export interface ModelChoice extends RecipeChoice { preset?: PresetName; /** Of a preset: pages between forward and backward at once. Default 1. */ pages?: number }
+
+/** Parameters, operations per page and bytes per rank of a preset or a recipe, without allocating a weight. Throws RecipeError, or ERR_INPUT unless exactly one is named. */
+export async function describeModel(path: string | undefined, { preset, pages, ...choice }: ModelChoice = {}): Promise<ModelReport> {
+  if ((path === undefined) === (preset === undefined)) {
+    throw new RuntimeError("ERR_INPUT", `model: expected a recipe or a preset, got ${path === undefined ? "neither" : "both"}. Name a recipe file, or --preset ${presetNames.join("|")}; a recipe names its own preset.`);
+  }
+  return preset === undefined ? recipeReport(await check(path!, choice)) : presetReport(preset, await catalogue(), pages);
 }
 
 const overridesOf = ({ set = [], seed }: RecipeChoice): string[] => (seed === undefined ? [...set] : [...set, `seed=${seed}`]);

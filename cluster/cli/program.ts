@@ -2,14 +2,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { checkToJson, formatCheck, heldOut } from "../../runtime/index.ts";
+import { checkToJson, formatCheck, formatModel, heldOut, presetNames } from "../../runtime/index.ts";
 import { packageRoot } from "../launcher/entries.ts";
 import { formatSequence } from "../sequence/check-sequence.ts";
 import { isSequence } from "../sequence/sequence-file.ts";
 import { formatSummary } from "../sequence/summary.ts";
 import { formatReport } from "../study/report.ts";
 import {
-  ablate, check, checkStages, evaluate, listPlugins, readRecipe, train, trainStages, type AblateChoice, type TrainChoice, type TrainStagesChoice,
+  ablate, check, checkStages, describeModel, evaluate, listPlugins, readRecipe, train, trainStages, type AblateChoice, type ModelChoice, type TrainChoice, type TrainStagesChoice,
 } from "../verbs.ts";
 import { askCommand } from "./ask.ts";
 import { doctor, formatFindings } from "./doctor.ts";
@@ -38,6 +38,16 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
       const result = await check(recipe, o);
       output.event({ event: "check", ...checkToJson(result) } as { event: string });
       output.say(formatCheck(result));
+    });
+
+  command("model [recipe]", "what a model costs: parameters, operations per page and memory per rank, without allocating a weight")
+    .addOption(new Option("--preset <name>", "a preset instead of a recipe").choices(presetNames))
+    .option("--pages <n>", "of a preset: pages between forward and backward at once (default: 1)", positive)
+    .addOption(setOption()).addOption(seedOption())
+    .action(async (recipe: string | undefined, o: ModelChoice) => {
+      const report = await describeModel(recipe, o);
+      output.event({ event: "model", ...report } as { event: string });
+      output.say(formatModel(report));
     });
 
   place(command("train <recipe>", "train a recipe in a run folder of its own; or the recipes of a sequence one after another"))

@@ -8,7 +8,7 @@
  */
 import { z } from "zod";
 import { add, attention, concat, definePlugin, nn, slice, type Tensor } from "../../runtime/index.ts";
-import { sequence, sequenceOptions, sequencePorts } from "./sequence.ts";
+import { sequence, sequenceMaxDims, sequenceOptions, sequencePorts } from "./sequence.ts";
 
 const { modalities: _both, ...shared } = sequenceOptions;
 
@@ -22,6 +22,7 @@ export const coAttention = definePlugin({
     eps: z.number().positive().default(1e-6),
   }).refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
   ports: (o) => sequencePorts({ ...o, modalities: "both" }),
+  maxDims: sequenceMaxDims,
   create(o) {
     const joined = sequence({ ...o, modalities: "both" });
     const blocks = Array.from({ length: o.layers }, () => ({ image: side(o), text: side(o) }));

@@ -4,13 +4,14 @@
  */
 import { z } from "zod";
 import { definePlugin, nn } from "../../runtime/index.ts";
-import { sequence, sequenceOptions, sequencePorts } from "./sequence.ts";
+import { sequence, sequenceOptions, sequenceMaxDims, sequencePorts } from "./sequence.ts";
 
 export const concatenation = definePlugin({
   kind: "fusion", name: "concatenation", version: "1.0.0",
   about: "Image and text side by side without attention: the ablation of fusion.",
   options: z.strictObject({ ...sequenceOptions, eps: z.number().positive().default(1e-6) }),
   ports: sequencePorts,
+  maxDims: sequenceMaxDims,
   create(o) {
     const joined = sequence(o);
     const norm = nn.layerNorm({ width: o.width, eps: o.eps });

@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import { definePlugin, nn } from "../../runtime/index.ts";
-import { sequence, sequenceOptions, sequencePorts } from "./sequence.ts";
+import { sequence, sequenceOptions, sequenceMaxDims, sequencePorts } from "./sequence.ts";
 
 export const multiway = definePlugin({
   kind: "fusion", name: "multiway", version: "1.0.0",
@@ -27,6 +27,7 @@ export const multiway = definePlugin({
   }).refine((o) => o.vision_language_layers <= o.layers, { error: "vision_language_layers must not exceed layers", path: ["vision_language_layers"] })
     .refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
   ports: sequencePorts,
+  maxDims: sequenceMaxDims,
   create(o) {
     const joined = sequence(o, { positions: o.position_per_layer ? "apart" : "added" });
     const blocks = Array.from({ length: o.layers }, (_, i) => nn.multiwayBlock({

@@ -32,6 +32,12 @@ export function sequencePorts({ image_width, text_width, width, grid, merge, mod
   };
 }
 
+/** Largest memory, once a loader has said how long a text can be. */
+export function sequenceMaxDims({ grid, modalities }: { grid: number; modalities?: "both" | "image" | "text" }, { T }: Readonly<Record<string, number>>): Record<string, number> {
+  const cells = modalities === "text" ? 0 : 1 + grid * grid, words = modalities === "image" ? 0 : T;
+  return words === undefined ? {} : { M: cells + words };
+}
+
 export interface Joined {
   /** (B, M, D) */
   tokens: Tensor;

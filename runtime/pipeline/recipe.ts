@@ -13,6 +13,7 @@ import { keysOf, problemsOf } from "../plugin/options.ts";
 import type { Locate, RecipeProblem } from "../plugin/problem.ts";
 import { RecipeError, describeValue, problem } from "../plugin/problem.ts";
 import { precisions } from "../tensor/index.ts";
+import { presetNames, presetOptions } from "./presets.ts";
 import type { RecipeSource, Written } from "./source.ts";
 import { applyOverrides, placeOf, readSource } from "./source.ts";
 
@@ -51,7 +52,8 @@ const train = z.strictObject({
 export const recipeSchema = z.strictObject({
   name: name.optional(),
   seed: z.int().min(0).default(1),
-  preset: z.enum(["tiny"]).optional(),
+  /** Options of every component for a model of this size (`presets.ts`); what a component itself says wins. */
+  preset: z.enum(presetNames).optional(),
   /** The folder that relative paths start at; the recipe's own when absent. */
   base: z.string().optional(),
   components: z.record(name, component),
@@ -151,8 +153,10 @@ function resolved(data: z.output<typeof recipeSchema>, { source }: Written, over
   const { base, name: named, ...rest } = data;
   const { file } = source;
   const own = dirname(resolve(file));
+  const sizes = rest.preset === undefined ? {} : presetOptions(rest.preset);
+  const components = Object.fromEntries(Object.entries(rest.components).map(([component, entry]) => [component, { ...entry, options: { ...sizes[entry.use], ...entry.options } }]));
   return {
-    ...rest, file, overrides: [...overrides], source,
+    ...rest, components, file, overrides: [...overrides], source,
     name: named ?? (basename(file, extname(file)).replace(/[^A-Za-z0-9_-]/g, "-").replace(/^[^A-Za-z]+/, "") || "recipe"),
     folder: base === undefined ? own : resolve(own, base),
   };

@@ -74,13 +74,13 @@ const unsized = (edge: StageEdge, sizes: Record<string, number>): string[] =>
   edge.tensors.filter((t) => t.bytes === undefined).flatMap((t) => t.dims.filter((d): d is string => typeof d === "string" && !(d in sizes)));
 
 /** Columns padded to their widest cell, two spaces apart, numbers (`right`) to the right. */
-function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[]): string[] {
+export function table(head: readonly string[], rows: readonly (readonly string[])[], right: readonly number[]): string[] {
   const widths = head.map((title, c) => Math.max(title.length, ...rows.map((row) => row[c].length)));
   const line = (row: readonly string[]): string => row.map((cell, c) => (right.includes(c) ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join("  ").trimEnd();
   return [line(head), ...rows.map(line)];
 }
 
-const count = (n: number): string => (n === 0 ? "-" : n.toLocaleString("en-US"));
+export const count = (n: number): string => (n === 0 ? "-" : n.toLocaleString("en-US"));
 const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
 
 /** What is known of a sum, and that there is more. */
@@ -89,8 +89,9 @@ function sum(tensors: readonly EdgeTensor[]): string {
   return tensors.every((t) => t.bytes !== undefined) ? bytes(known) : `${bytes(known)} + ?`;
 }
 
-function bytes(n: number | undefined): string {
+export function bytes(n: number | undefined): string {
   if (n === undefined) return "?";
   if (n < 1024) return `${n} B`;
-  return n < 1024 * 1024 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / 1024 / 1024).toFixed(1)} MiB`;
+  if (n < 1024 * 1024) return `${(n / 1024).toFixed(1)} KiB`;
+  return n < 1024 ** 3 ? `${(n / 1024 / 1024).toFixed(1)} MiB` : `${(n / 1024 ** 3).toFixed(1)} GiB`;
 }

@@ -32,7 +32,7 @@ describe("octavo", () => {
   it("names a missing argument, a wrong number and a wrong choice", async () => {
     for (const [args, message] of [
       [["train"], /missing required argument 'recipe'/], [["train", "x.yaml", "--threads", "two"], /Expected a whole number of at least 1/],
-      [["train", "x.yaml", "--lane", "udp"], /Allowed choices are zeromq, shared-memory/], [[], /A command is needed: check, train/],
+      [["train", "x.yaml", "--lane", "udp"], /Allowed choices are zeromq, shared-memory/], [[], /A command is needed: check, model, train/],
     ] as const) {
       const { code, err } = await octavo(...args);
       assert.equal(code, 2);
@@ -67,6 +67,26 @@ describe("octavo", () => {
     assert.match(fourier.version, /^\d+\.\d+\.\d+$/);
     assert.deepEqual(fourier.ports.in.text_boxes.dims, ["B", "T", 4]);
     assert.match((await octavo("plugins")).out, /^fusion\n  fusion\/multiway /m);
+  });
+
+  it("model says what a preset or a recipe costs, and needs exactly one of them", async () => {
+    const { code, events } = await octavo("model", "--preset", "paper-A", "--json");
+    assert.equal(code, 0);
+    const { trainable, ranks } = events[0] as unknown as { trainable: number; ranks: { parameterBytes: number; gradientBytes: number; optimizerBytes: number; totalBytes: { f32: number } }[] };
+    assert.equal(trainable, 15_967_647_461);
+    assert.equal(ranks[0].gradientBytes, 4 * trainable);
+    assert.equal(ranks[0].optimizerBytes, 8 * trainable);
+    assert.match((await octavo("model", "--preset", "tiny")).out, /^total +2,569,541 +2,569,477 +\d+ MFLOP +[\d.]+ GFLOP$/m);
+    const recipe = await octavo("model", "examples/demo/fine-tune.yaml", "--json");
+    const described = recipe.events[0] as unknown as { components: { name: string; trainable: number; forwardFlops?: number }[]; ranks: { name: string; pagesInFlight: number }[]; uncounted: string[] };
+    assert.equal(described.components.find(({ name }) => name === "decoder")!.trainable, 828_416);
+    assert.deepEqual(described.uncounted, []);
+    assert.deepEqual(described.ranks.map(({ name, pagesInFlight }) => [name, pagesInFlight]), [["image", 4], ["text", 4], ["fusion", 2]]);
+    for (const args of [[], ["examples/tiny.yaml", "--preset", "tiny"]]) {
+      const wrong = await octavo("model", ...args);
+      assert.equal(wrong.code, 2);
+      assert.match(wrong.err, /expected a recipe or a preset, got (neither|both)\. Name a recipe file, or --preset tiny\|small\|base\|paper-A\|paper-B/);
+    }
   });
 
   it("check shows a recipe, and all its mistakes at once", async () => {

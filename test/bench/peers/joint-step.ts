@@ -18,19 +18,8 @@ import { root } from "../../process/octavo.ts";
 
 const learningRate = 1e-3;
 
-/** Widths of the small preset; the tiny one is what `examples/tiny.yaml` has. */
-const small = {
-  "pages.options": { image_size: 256, max_text: 512 },
-  "image.options": { image: 256, width: 256, layers: 8, heads: 8 },
-  "teacher.options": { image: 256, width: 256, layers: 4, heads: 4, targets: 512 },
-  "text.options": { vocabulary: 8192, width: 256, layers: 8, heads: 8, kv_heads: 4, head_dim: 32, hidden: 704 },
-  "position.options": { width: 256, features: 256, grid: 16 },
-  "fusion.options": { image_width: 256, text_width: 256, width: 256, grid: 16, layers: 6, heads: 8, vision_language_layers: 2 },
-  "mlm.options": { width: 256, text_width: 256, vocabulary: 8192, grid: 16 },
-  "mim.options": { width: 256, targets: 512, grid: 16 },
-  "wpa.options": { width: 256, grid: 16 },
-};
-export const presets = { tiny: {}, small };
+/** What the joint step of `examples/tiny.yaml` is at another size: the preset, with texts as long as it allows. */
+export const presets = { tiny: [], small: ["preset=small", "components.pages.options.max_text=512"] };
 export type Preset = keyof typeof presets;
 
 export interface JointStep {
@@ -47,8 +36,7 @@ export interface JointStep {
 
 /** `filled`: trained parameters have the values of the deterministic fill, in which nothing is zero and nothing is alike. */
 export async function openJointStep(preset: Preset, o: { batch: number; microbatches: number; batches: number; filled: boolean; precision?: Precision }): Promise<JointStep> {
-  const widths = Object.entries(presets[preset]).flatMap(([component, options]) => Object.entries(options).map(([name, value]) => `components.${component}.${name}=${value as number}`));
-  const checked = await checkFile(join(root, "examples/tiny.yaml"), createRegistry(builtins), [...widths, `train.batch=${o.batch}`, `train.microbatches=${o.microbatches}`]);
+  const checked = await checkFile(join(root, "examples/tiny.yaml"), createRegistry(builtins), [...presets[preset], `train.batch=${o.batch}`, `train.microbatches=${o.microbatches}`]);
   const { seed, train: { clip } } = checked.recipe;
   const model = await loadStageModel(checked, { seed, precision: o.precision ?? "f32" });
   const batches: HostBatch[] = [];

@@ -1,0 +1,73 @@
+/** Operations and kept numbers as `costs.ts` counts them, against what the engine did and holds. */
+import assert from "node:assert/strict";
+import { builtins } from "../../../plugins/index.ts";
+import { createRegistry, fence, fromArray, full, materialise, memory, native, presetOptions, release, Scope, type ForwardContext, type TensorComponent } from "../../../runtime/index.ts";
+import { forwardPass } from "../../../runtime/pipeline/component-pass.ts";
+import { costOf, type PageSizes } from "../../../runtime/pipeline/costs.ts";
+import { presetReport } from "../../../runtime/pipeline/model-report.ts";
+
+const registry = createRegistry(builtins);
+const sizes = { T: 100, M: 165, Q: 20, A: 30, Nm: 30, Np: 26, Na: 25 } satisfies PageSizes;
+const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+/** One forward over one page of ones. `flops`: of the products that ran; a causal attention sees half of the pairs. */
+async function measured(use: string, options: Record<string, unknown>, absent: readonly string[]): Promise<{ flops: number; kept: number }> {
+  const plugin = registry.resolve(use), o = plugin.options.parse(options), { in: ports } = plugin.ports(o);
+  const component = plugin.create(o, { seed: 1, resolvePath: (path) => path, build: () => { throw new Error("builds nothing"); } }) as TensorComponent;
+  materialise(component.parameters(), { seed: 1, prefix: "" });
+  const scope = new Scope("measured"), dims: Record<string, number> = { ...sizes, B: 1, K: 2 };
+  const inputs = scope.enter(() => Object.fromEntries(Object.entries(ports).filter(([name]) => !absent.includes(name)).map(([name, { dims: of, dtype }]) => {
+    const shape = of.map((dim) => (typeof dim === "number" ? dim : dims[dim]));
+    return [name, dtype === "i32" ? fromArray(new Int32Array(elements(shape)), shape) : dtype === "u8" ? fromArray(new Uint8Array(elements(shape)).fill(1), shape) : full(shape, 0.1)];
+  })));
+  const wants = new Set(Object.keys(inputs).filter((name) => ports[name].gradient !== false && inputs[name].dtype === "f32"));
+  await fence();
+  const before = memory().bytesInUse;
+  native().timings(true);
+  const context: ForwardContext = { training: true, step: 0, seed: 1, counts: { mlm_tokens: 10, mim_patches: 10, wpa_tokens: 10, answer_text_tokens: 10, answer_loc_tokens: 10, boxes: 2 }, sampleIds: [0], precision: "f32" };
+  scope.enter(() => forwardPass(component, inputs, wants, context));
+  await fence();
+  const flops = native().timings(false).reduce((sum, { kernel, operands, calls }) => {
+    const [a, b] = [...operands.matchAll(/\(([\d, ]*)\)/g)].map(([, list]) => list.split(",").map(Number));
+    return sum + calls * (kernel === "linear_forward" ? 2 * elements(a) * b[0] : kernel === "attention_forward" ? (use === "decoder/llama" ? 2 : 4) * elements(a) * b[b.length - 2] : 0);
+  }, 0);
+  const kept = (memory().bytesInUse - before) / 4;
+  scope.close();
+  release(component.parameters());
+  return { flops, kept };
+}
+
+describe("what a component costs", () => {
+  const wider = { layers: 2, width: 192 };
+  const cases: [use: string, options: Record<string, unknown>, absent: string[]][] = [
+    ["image-encoder/beit", {}, ["patch_mask"]], ["image-encoder/beit", { ...wider, heads: 6, image: 256 }, ["patch_mask"]],
+    ["text-encoder/llama", {}, []], ["text-encoder/llama", { ...wider, heads: 8, kv_heads: 4, hidden: 300 }, []],
+    ["position/fourier", {}, []], ["position/fourier", { width: 192, features: 128, hidden: 64 }, []],
+    ["fusion/multiway", {}, []], ["fusion/multiway", { ...wider, vision_language_layers: 0 }, []], ["fusion/concatenation", {}, []], ["fusion/co-attention", {}, []], ["fusion/co-attention", { ...wider, heads: 6 }, []],
+    ["prompt-encoder/bert", {}, Object.entries(registry.resolve("prompt-encoder/bert").ports(registry.resolve("prompt-encoder/bert").options.parse({})).in).flatMap(([name, { optional }]) => (optional ? [name] : []))],
+    ["decoder/llama", {}, ["prompt"]], ["decoder/llama", { width: 64, layers: 1 }, ["prompt"]],
+    ["objective/mlm", {}, ["labels"]], ["objective/mim-codes", {}, ["cls_pt_states"]], ["objective/wpa", {}, []], ["objective/answer", {}, ["labels"]],
+    ["teacher/stub-clip", {}, []],
+  ];
+  for (const [use, options, absent] of cases) {
+    it(`${use} ${JSON.stringify(options)}: operations to 3 %, kept numbers to 15 %`, async () => {
+      const { flops, kept } = await measured(use, options, absent), cost = costOf(use, registry.resolve(use).options.parse(options), sizes)!;
+      const heads = use === "objective/mlm" || use === "objective/answer" || use === "objective/mim-codes"; // their last product is part of the loss
+      if (!heads) assert.ok(Math.abs(flops / cost.flops - 1) < 0.03, `${cost.flops} operations counted, ${flops} done`);
+      assert.ok(Math.abs(kept / cost.kept - 1) < 0.15, `${cost.kept} numbers counted, ${kept} held`);
+    });
+  }
+
+  it("is not known where a size is not, or the plugin is not ours", () => {
+    assert.equal(costOf("text-encoder/llama", presetOptions("tiny")["text-encoder/llama"], {}), undefined);
+    assert.equal(costOf("text-encoder/mine", {}, sizes), undefined);
+  });
+
+  it("of the tiny model is about 0.63 GFLOP per page forward without attention", () => {
+    // 64 patches, 128 text, 96 answer tokens; heads of pre-training and attention left out
+    const { components } = presetReport("tiny", registry);
+    const forward = components.filter(({ name }) => !["mlm", "mim", "wpa"].includes(name)).reduce((sum, { forwardFlops }) => sum + forwardFlops!, 0);
+    const attention = 3 * 4 * 65 ** 2 * 96 + 3 * 4 * 128 ** 2 * 96 + 3 * 4 * 193 ** 2 * 96 + 3 * 2 * 289 ** 2 * 128;
+    assert.ok(Math.abs((forward - attention) / 0.63e9 - 1) < 0.05, `${(forward - attention) / 1e9} GFLOP`);
+  });
+});
