@@ -1,6 +1,6 @@
 /** What must hold on the text side whatever the weights: positions, padding in every mode, dropout of the two passes, shared weights, adapters. */
 import assert from "node:assert/strict";
-import { add, fromArray, mul, nn, reshape, rope, RuntimeError, Scope, sum as sumOf, Tape, type Tensor, type TensorComponent } from "../../../runtime/index.ts";
+import { add, fromArray, mul, nn, reshape, rope, RuntimeError, Scope, sum as sumOf, Tape, type GenerativeDecoder, type Tensor, type TensorComponent } from "../../../runtime/index.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
 import { fill } from "./fill.ts";
@@ -149,6 +149,37 @@ describe("text-encoder/llama in its modes", () => {
       assertClose(back[output], beside[output], exact, `${output}, unmerged`);
     }
     await compute(() => ({}), encoder);
+  });
+});
+
+describe("decoder/llama with adapters", () => {
+  it("DE-4: tokens generated after adapters were switched off or merged are those of the weights as they are then, compiled too", async () => {
+    const [compiled, eager] = [true, false].map((compile) => {
+      const decoder = build<GenerativeDecoder & Adapted>(llamaDecoder, { memory_width: 6, vocabulary: 11, width: 8, layers: 1, heads: 2, kv_heads: 1, hidden: 12, lora: { r: 2, alpha: 8 }, compile });
+      fillParameters(decoder, "f64");
+      return decoder;
+    });
+    const generate = async (decoder: GenerativeDecoder): Promise<number[][]> => {
+      const given = { memory: input("memory", [1, 3, 6]), memory_mask: ones(1, 3) }, state = decoder.begin(given, context());
+      for (const tensor of Object.values(given)) tensor.dispose();
+      const logits: number[][] = [];
+      for (let token = 0; token < 8; token++) {
+        const next = decoder.next(state, Int32Array.of(1 + token));
+        logits.push(Array.from(await next.readNumbers()));
+        next.dispose();
+      }
+      decoder.end(state);
+      return logits;
+    };
+    const seen: number[][][] = [];
+    for (const change of [() => {}, (set: nn.AdapterSet) => set.activate(), (set: nn.AdapterSet) => (set.activate("default"), set.merge("default"))]) {
+      for (const { adapters } of [compiled, eager]) change(adapters);
+      seen.push(await generate(compiled));
+      assert.deepEqual(seen.at(-1), await generate(eager));
+    }
+    assert.notDeepEqual(seen[1], seen[0]);
+    seen[2].forEach((row, i) => assertClose(row, seen[0][i], exact, `merged, token ${i}`));
+    await compute(() => ({}), compiled, eager);
   });
 });
 
