@@ -75,18 +75,21 @@ async function heldOutLosses(model: StageModel, limit: number | undefined, signa
   const batches = await model.loader!.evaluationBatches({ seed: model.seed, batch: pagesAtOnce, limit });
   if (batches.length === 0) throw new RuntimeError("ERR_INPUT", "evaluate: the recipe holds out no pages. Give its data loader `held_out` shards.");
   const total = totalCounts(batches);
+  const examples = batches.reduce((sum, { microbatches }) => sum + microbatches.reduce((rows, { keys }) => rows + keys.length, 0), 0);
+  // an objective that counts nothing compares the rows of a batch with each other: its mean over batches is by rows
+  const perBatch = new Set(model.nodes.filter(({ kind, plugin, options }) => kind === "objective" && plugin.counts(options).length === 0).map(({ name }) => name));
   const losses: Record<string, number> = {};
   const uses: Uses = new Map();
-  let examples = 0;
   for (const batch of batches) {
     signal?.throwIfAborted();
     for (const microbatch of batch.microbatches) {
       // every loss is divided by the counts of all held-out pages, so that the sum over batches is the mean
       await forward(model, batch.step, microbatch, total, async (pass) => {
-        for (const [name, value] of await readScalars(pass)) losses[name] = (losses[name] ?? 0) + value;
+        for (const [name, value] of await readScalars(pass)) {
+          losses[name] = (losses[name] ?? 0) + value * (perBatch.has(name.split(".")[0]) ? microbatch.keys.length / examples : 1);
+        }
         await count(pass, uses);
       });
-      examples += microbatch.keys.length;
     }
   }
   Object.assign(losses, ...unigrams(losses, uses, uses.size > 0 ? await trainUses(model, signal) : new Map()), ...judgements(model, losses, uses));

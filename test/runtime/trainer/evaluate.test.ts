@@ -78,6 +78,14 @@ describe("an evaluation", function () {
     assert.equal(losses["likeness.codes_used"], used.size / 64);
   });
 
+  it("gives the mean over batches of an objective that compares the rows of a batch", async () => {
+    const { result } = await run("mini-clip", "train.steps=0", receipts);
+    const { losses } = await evaluate(result.checkpoint!, { registry, limit: 12 });
+    assert.ok(losses["pairs.accuracy"] <= 1, `an accuracy of ${losses["pairs.accuracy"]}`);
+    // Untrained, telling n pages apart by chance costs about ln n: 8 and 4 pages.
+    assert.ok(Math.abs(losses.pairs - (8 * Math.log(8) + 4 * Math.log(4)) / 12) < 0.5, `${losses.pairs}`);
+  });
+
   it("sums the objectives alone to held-out.loss: metrics are no losses", () => {
     assert.deepEqual(heldOut({ mlm: 2, "mlm.accuracy": 0.5, wpa: 1 }), { "held-out.loss": 3, "held-out.mlm": 2, "held-out.mlm.accuracy": 0.5, "held-out.wpa": 1 });
   });
