@@ -6,15 +6,15 @@ import { createRegistry, evaluate, loadRecipe, train } from "../../runtime/index
 import { root, temporaryFolder } from "../process/octavo.ts";
 
 describe("INV-T1", () => {
-  /** The total of the first eight receipts and where it stands, asked in every wording; accuracy in the first one, the answer's own tokens before each. */
+  /** The total of the first eight receipts and where it stands, each token given those of the answer before it. */
   it("tiny reaches 95 % answer-token accuracy on 8 fixed pages within 300 S7 steps", async () => {
     const folder = temporaryFolder(), registry = createRegistry(builtins);
     try {
       const runFolder = join(folder.path, "s7");
       mkdirSync(runFolder);
-      const fixed = ["pages=8", "held_out=../data/receipts/train-*.tar", "task={use: task/receipt-fields, options: {fields: [total]}}"].map((option) => `components.pages.options.${option}`);
-      const fast = ["lr=3e-3", "warmup=20", "weight_decay=0"].map((option) => `train.optimizer.options.${option}`);
-      const recipe = loadRecipe(join(root, "examples/stages/s7.yaml"), [...fixed, ...fast, "train.steps=300", "train.batch=8", "train.microbatches=1", "evaluate={every: 50}"]);
+      const fixed = ["pages=8", "held_out=../data/receipts/train-*.tar", "task={use: task/receipt-fields, options: {fields: [total], wordings: false}}"].map((option) => `components.pages.options.${option}`);
+      const fast = ["lr=3e-3", "final=5e-4", "warmup=20", "weight_decay=0"].map((option) => `train.optimizer.options.${option}`);
+      const recipe = loadRecipe(join(root, "examples/stages/s7.yaml"), [...fixed, ...fast, "train.steps=300", "train.batch=8", "train.microbatches=1", "evaluate={every: 100}"]);
       const reached: { step: number; accuracy: number }[] = [], enough = new AbortController();
       const result = await train(recipe, {
         runFolder, registry, inProcess: true, signal: enough.signal,
