@@ -1,9 +1,9 @@
-/** The verbs of the command line as functions: what `octavo check|train|ablate|ask|evaluate|plugins` call, and programs too. */
-import { existsSync } from "node:fs";
+/** The verbs of the command line as functions: what `octavo check|plan|train|ablate|ask|evaluate|plugins` call, and programs too. */
+import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
-  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, presetNames, presetReport, recipeReport, RuntimeError, train as trainRecipe,
-  type CheckResult, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type Registry, type RunEvent, type StreamOptions,
+  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, recipeReport, RuntimeError, train as trainRecipe,
+  type CheckResult, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type RecipePlan, type Registry, type RunEvent, type StreamOptions,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
 import { clusterLauncher } from "./launcher/cluster.ts";
@@ -50,6 +50,26 @@ export async function describeModel(path: string | undefined, { preset, pages, .
     throw new RuntimeError("ERR_INPUT", `model: expected a recipe or a preset, got ${path === undefined ? "neither" : "both"}. Name a recipe file, or --preset ${presetNames.join("|")}; a recipe names its own preset.`);
   }
   return preset === undefined ? recipeReport(await check(path!, choice)) : presetReport(preset, await catalogue(), pages);
+}
+
+export interface PlanRecipeChoice extends RecipeChoice {
+  /** A schedule by name, or a .csv with a row per rank; default: the recipe's. */
+  schedule?: string;
+  microbatches?: number;
+  ranks?: number;
+  /** Bytes that a rank may need. */
+  memory?: number;
+}
+
+/** A recipe on paper: ranks, memory, bubble. Throws RecipeError, ERR_SCHEDULE, ERR_PLAN. */
+export async function plan(path: string, { schedule, microbatches, ranks, memory, ...choice }: PlanRecipeChoice = {}): Promise<{ checked: CheckResult; found: RecipePlan }> {
+  // the recipe is checked with a schedule that any number of microbatches has: the one asked for is judged by the plan
+  const set = [...(choice.set ?? []), ...(microbatches === undefined ? [] : [`train.microbatches=${microbatches}`]), ...(schedule === undefined ? [] : ["train.schedule=1f1b"])];
+  const checked = await check(path, { ...choice, set });
+  const named = schedule ?? checked.recipe.train.schedule, file = schedule === undefined ? resolve(checked.recipe.folder, named) : named;
+  if (!named.endsWith(".csv")) return { checked, found: planRecipe(checked, { schedule: named, ranks, memory }) };
+  if (!existsSync(file)) throw new RuntimeError("ERR_INPUT", `--schedule: expected a readable schedule, found nothing at ${resolve(file)}. Check the path.`, { file });
+  return { checked, found: planRecipe(checked, { csv: { text: readFileSync(file, "utf8"), file }, memory }) };
 }
 
 const overridesOf = ({ set = [], seed }: RecipeChoice): string[] => (seed === undefined ? [...set] : [...set, `seed=${seed}`]);

@@ -14,6 +14,7 @@ export const errorCodes = {
   ERR_LEAK: "tensors outlived the scope that owned them",
   ERR_RECIPE: "a recipe is wrong",
   ERR_PLUGIN: "a plugin is unknown or failed to build",
+  ERR_PLAN: "a plan does not fit the machines it is for",
   ERR_SCHEDULE: "a schedule breaks its rules",
   ERR_MAILBOX_FULL: "a mailbox has no room",
   ERR_DEADLINE: "a call was not answered in time",

@@ -20,7 +20,7 @@ export interface Output {
 }
 
 /** 2: what was given is wrong, and nothing was started. */
-const badInput: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["ERR_INPUT", "ERR_RECIPE", "ERR_PLUGIN", "ERR_DATA", "ERR_CHECKPOINT"]);
+const badInput: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["ERR_INPUT", "ERR_RECIPE", "ERR_PLUGIN", "ERR_DATA", "ERR_CHECKPOINT", "ERR_PLAN", "ERR_SCHEDULE"]);
 
 export function createOutput(json: boolean, { out, err }: Streams): Output {
   let running = false;

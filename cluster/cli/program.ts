@@ -14,6 +14,7 @@ import {
 import { askCommand } from "./ask.ts";
 import { doctor, formatFindings } from "./doctor.ts";
 import type { Output, Streams } from "./output.ts";
+import { planCommand } from "./plan.ts";
 import { formatPlugins, pluginEvents } from "./plugins.ts";
 import { runProgress, scoreLines } from "./progress.ts";
 import { serveAgent, serveCoordinator } from "./serve.ts";
@@ -39,6 +40,8 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
       output.event({ event: "check", ...checkToJson(result) } as { event: string });
       output.say(formatCheck(result));
     });
+
+  planCommand(command, output, positive, [setOption()]);
 
   command("model [recipe]", "what a model costs: parameters, operations per page and memory per rank, without allocating a weight")
     .addOption(new Option("--preset <name>", "a preset instead of a recipe").choices(presetNames))

@@ -23,6 +23,6 @@ export async function main(args: readonly string[], streams: Streams = terminal)
 }
 
 function asInputError(error: CommanderError): RuntimeError {
-  const message = error.code === "commander.help" ? "A command is needed: check, model, train, ablate, ask, evaluate, inspect, import, export, doctor, plugins." : error.message.replace(/^error: /, "").replaceAll("\n", " ");
+  const message = error.code === "commander.help" ? "A command is needed: check, model, plan, train, ablate, ask, evaluate, inspect, import, export, doctor, plugins." : error.message.replace(/^error: /, "").replaceAll("\n", " ");
   return new RuntimeError("ERR_INPUT", `${message}${/[.)?]$/.test(message) ? "" : "."} See octavo --help.`, { commander: error.code });
 }

@@ -4,6 +4,9 @@ export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.
 export { type ComponentReport, type ModelReport, type RankReport, formatModel, presetReport, recipeReport } from "./model-report.ts";
 export type { Plan, StageEdge, StagePlan } from "./plan.ts";
 export { type PresetName, type PresetSizes, presetNames, presetOptions, presets } from "./presets.ts";
+export { type PlanChoice, type RankPlan, type RecipePlan, planRecipe } from "./plan-recipe.ts";
+export { formatPlan, planToJson } from "./plan-report.ts";
+export { ganttSvg } from "./gantt.ts";
 export { type Recipe, formatRecipe, loadRecipe, parseRecipe } from "./recipe.ts";
 export { checkToJson, formatCheck } from "./report.ts";
 export { afresh, fitOf, misfit, type Fit, type Shapes } from "./start-from.ts";

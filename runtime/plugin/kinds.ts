@@ -202,6 +202,8 @@ export interface Evaluator {
 
 /** Moves parameters; what it remembers per parameter is in the checkpoint by name. */
 export interface OptimizerLike {
+  /** The tensors it remembers per parameter, each of the parameter's size: plans count their bytes. */
+  readonly stateNames?: readonly string[];
   step(parameter: Parameter, gradient: Tensor, o: { step: number; learningRate: number; gradScale: number }): void;
   /**
    * The same bits as `step` for each, in fewer kernel calls. numbers f64 (3): learningRate, step, gradScale, read on the device, so that

@@ -97,9 +97,10 @@ export const contrast = definePlugin({
 export const custom = (name: string, ports: Ports, parameters: Record<string, Parameter> = {}, kind: Kind = "fusion"): Plugin =>
   definePlugin({ kind, name, version: "1.0.0", options: z.strictObject({}), ports: () => ports, create: () => inert(parameters) as never });
 
+const never = (): never => { throw new Error("never stepped"); };
 export const optimizer = definePlugin({
   kind: "optimizer", name: "adamw", version: "1.0.0", options: z.strictObject({ lr: z.number().positive().default(1e-3), betas: z.tuple([z.number(), z.number()]).default([0.9, 0.98]) }),
-  create: () => ({ create: () => { throw new Error("never stepped"); }, learningRate: () => 0 }),
+  create: () => ({ create: () => ({ stateNames: ["m", "v"], step: never, state: never, load: never, dispose: () => {} }), learningRate: () => 0 }),
 });
 export const tracker = definePlugin({
   kind: "tracker", name: "console", version: "1.0.0", options: z.strictObject({ every: z.int().default(1) }),

@@ -1,0 +1,84 @@
+/**
+ * What a stage costs, from shapes alone: operations and bytes of one microbatch, bytes that stay for the whole run. Nothing is measured.
+ *
+ * ES-1: a weight (out, in) that meets n rows costs 2 n in out operations forward, as many for the gradient of its input and again for that
+ *       of itself. Attention between tokens, norms and activations are left out.
+ * ES-2: between forward and backward a weight keeps what went in and what came out: n (in + out) numbers.
+ * ES-3: parameters, gradients and optimizer states are f32. Gradients are summed as a tree: one partial sum per level is alive.
+ * ES-4: a table of words is looked up, not multiplied; an objective that borrows one multiplies it.
+ */
+import type { Dim } from "../plugin/ports.ts";
+import { bytesPerElement } from "../tensor/index.ts";
+import type { Graph, GraphNode } from "./graph.ts";
+import { numbersIn, type Plan } from "./plan.ts";
+
+export interface StageEstimate {
+  /** Operations of one microbatch. */
+  forward: number;
+  inputGradient: number;
+  weightGradient: number;
+  /** Bytes remembered from the forward of one microbatch to its backward. */
+  activations: number;
+  /** Bytes for the whole run. */
+  parameters: number;
+  gradients: number;
+  optimizer: number;
+}
+
+/** One estimate per stage, in the order of the plan. `stateTensors`: how many the optimizer keeps per parameter. */
+export function estimateStages(graph: Graph, plan: Plan, o: { stateTensors: number; bf16: boolean }): StageEstimate[] {
+  const byName = new Map(graph.nodes.map((node) => [node.name, node]));
+  const levels = Math.ceil(Math.log2(plan.microbatches)) + 1;
+  return plan.stages.map((stage) => {
+    const total: StageEstimate = { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, parameters: 0, gradients: 0, optimizer: 0 };
+    for (const name of stage.components) {
+      const node = byName.get(name)!, rows = rowsOf(node, graph, plan.sizes), learns = !node.frozen && stage.backward;
+      for (const { inputs, outputs } of multiplied(node, graph)) {
+        const operations = 2 * rows * inputs * outputs;
+        total.forward += operations;
+        if (!learns) continue;
+        total.inputGradient += operations;
+        total.weightGradient += operations;
+        total.activations += rows * (inputs + outputs) * bytesPerElement(o.bf16 ? "bf16" : "f32");
+      }
+      const trainable = numbersIn(node, true) * 4;
+      total.parameters += numbersIn(node, false) * 4;
+      total.gradients += trainable * levels;
+      total.optimizer += trainable * o.stateTensors;
+    }
+    return total;
+  });
+}
+
+/** Weights by which a component multiplies its rows: its own, and those an objective borrows. */
+function multiplied(node: GraphNode, graph: Graph): { inputs: number; outputs: number }[] {
+  const { vocabulary } = node.options as { vocabulary?: unknown };
+  const own = Object.values(node.parameters).map((p) => p.shape).filter((shape) => shape.length >= 2 && shape[0] !== vocabulary);
+  const borrowed = graph.edges.filter((edge) => edge.to[0] === node.name && edge.dims.length === 2 && edge.dims.every((dim) => typeof dim === "number")).map((edge) => edge.dims as number[]);
+  return [...own, ...borrowed].map(([outputs, ...rest]) => ({ outputs, inputs: rest.reduce((size, dim) => size * dim, 1) }));
+}
+
+/**
+ * How many rows a component works on: of its widest output (..., D), or where nobody says how large that is, of its inputs together,
+ * equal shapes once; an objective on the places it is told, else on what it gets. 0 when nothing is known.
+ */
+function rowsOf(node: GraphNode, graph: Graph, sizes: Readonly<Record<string, number>>): number {
+  const size = (dims: readonly Dim[]): number | undefined =>
+    dims.reduce<number | undefined>((product, dim) => ((known) => (product === undefined || known === undefined ? undefined : product * known))(graph.dimensions.lookup(dim, sizes)), 1);
+  const known = (shapes: readonly (readonly Dim[])[]): number[] => shapes.map(size).filter((rows) => rows !== undefined);
+  const rows = (shapes: readonly (readonly Dim[])[]): number[] => known(shapes.filter((dims) => dims.length >= 3).map((dims) => dims.slice(0, -1)));
+  const incoming = graph.edges.filter((edge) => edge.to[0] === node.name);
+  if (node.kind === "objective") {
+    const places = known(incoming.filter((edge) => edge.dtype === "i32").map((edge) => edge.dims));
+    return Math.max(0, ...(places.length > 0 ? places : rows(incoming.map((edge) => edge.dims))));
+  }
+  const out = rows(Object.values(node.ports.out).map((port) => port.dims));
+  if (out.length > 0) return Math.max(...out);
+  const distinct = new Map(incoming.map((edge) => [edge.dims.join(), edge.dims]));
+  return rows([...distinct.values()]).reduce((sum, n) => sum + n, 0);
+}
+
+/** Components with weights for which no number of rows is known: they count as nothing, and whoever reads the plan must know. */
+export function unsizedComponents(graph: Graph, sizes: Readonly<Record<string, number>>): string[] {
+  return graph.nodes.filter((node) => multiplied(node, graph).length > 0 && rowsOf(node, graph, sizes) === 0).map((node) => node.name);
+}

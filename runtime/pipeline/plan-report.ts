@@ -1,0 +1,38 @@
+/** What `octavo plan` prints: ranks with their memory, stages with their cost, edges with their bytes; as tables and as plain data. */
+import type { RecipePlan } from "./plan-recipe.ts";
+import { bytes as formatBytes, table } from "./report.ts";
+
+export function formatPlan(name: string, found: RecipePlan): string {
+  const { schedule, simulation, ranks, plan, estimates, estimated } = found;
+  return [
+    `${name}: schedule ${schedule.name}, ${schedule.microbatches} microbatches, ${schedule.ranks.length} ranks`,
+    "", ...table(["stage", "rank", "components", "parameters", "forward", "backward", "activations"], plan.stages.map((stage, i) => [
+      stage.name, schedule.ranks[schedule.stages[i].rank], stage.components.join(", "), stage.parameters.toLocaleString("en-US"), operations(estimates[i].forward),
+      stage.backward ? operations(estimates[i].inputGradient + estimates[i].weightGradient) : "-", stage.backward ? formatBytes(estimates[i].activations) : "-",
+    ]), [3, 4, 5, 6]),
+    "  per microbatch; estimated from the shapes of weights, without attention between tokens",
+    ...(found.unsized.length > 0 ? [`  ${found.unsized.join(", ")}: no component says how large their inputs can be, they count as nothing`] : []),
+    "", ...table(["memory per rank", "parameters", "gradients", "optimizer", "activations", "microbatches", "together", "busy"], ranks.map((rank) => [
+      rank.name, ...[rank.parameters, rank.gradients, rank.optimizer, rank.activations].map(formatBytes), rank.microbatches === 0 ? "-" : `at most ${rank.microbatches}`, formatBytes(rank.total), `${(rank.busy * 100).toFixed(0)} %`,
+    ]), [1, 2, 3, 4, 5, 6, 7]),
+    ...(plan.edges.length > 0 ? ["", ...table(["between stages", "per microbatch", "gradient back", "per step"], plan.edges.map((edge) => [
+      `${edge.from} -> ${edge.to}`, formatBytes(edge.bytes), edge.gradient ? formatBytes(edge.gradientBytes) : "-",
+      formatBytes(edge.bytes === undefined || edge.gradientBytes === undefined ? undefined : (edge.bytes + edge.gradientBytes) * plan.microbatches),
+    ]), [1, 2, 3])] : []),
+    "", `ranks that learn stand still ${(simulation.bubble * 100).toFixed(1)} % of the step (bubble)${estimated ? "" : "; no stage has weights to estimate by: all cost the same"}`,
+  ].join("\n");
+}
+
+/** The same as plain data, one JSON object; bytes, operations, and `makespan` in operations. */
+export function planToJson(name: string, { schedule, simulation, ranks, plan, estimates, unsized }: RecipePlan): Record<string, unknown> {
+  return {
+    name, schedule: schedule.name, microbatches: schedule.microbatches, bubble: simulation.bubble, makespan: simulation.makespan,
+    stages: plan.stages.map((stage, i) => ({ ...stage, rank: schedule.ranks[schedule.stages[i].rank], estimate: estimates[i] })),
+    ranks, edges: plan.edges.map(({ id, from, to, bytes, gradientBytes, credits }) => ({ id, from, to, bytes, gradientBytes, credits })), sizes: plan.sizes, unsized,
+  };
+}
+
+function operations(n: number): string {
+  const [size, unit] = n >= 1e12 ? [1e12, "TFLOP"] : n >= 1e9 ? [1e9, "GFLOP"] : [1e6, "MFLOP"];
+  return n === 0 ? "-" : `${(n / size).toFixed(1)} ${unit}`;
+}
