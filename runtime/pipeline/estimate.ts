@@ -25,30 +25,36 @@ export interface StageEstimate {
   optimizer: number;
 }
 
-/** One estimate per stage, in the order of the plan. `stateTensors`: how many the optimizer keeps per parameter. */
-export function estimateStages(graph: Graph, plan: Plan, o: { stateTensors: number; bf16: boolean }): StageEstimate[] {
-  const byName = new Map(graph.nodes.map((node) => [node.name, node]));
-  const levels = Math.ceil(Math.log2(plan.microbatches)) + 1;
-  return plan.stages.map((stage) => {
-    const total: StageEstimate = { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, parameters: 0, gradients: 0, optimizer: 0 };
-    for (const name of stage.components) {
-      const node = byName.get(name)!, rows = rowsOf(node, graph, plan.sizes), learns = !node.frozen && stage.backward;
-      for (const { inputs, outputs } of multiplied(node, graph)) {
-        const operations = 2 * rows * inputs * outputs;
-        total.forward += operations;
-        if (!learns) continue;
-        total.inputGradient += operations;
-        total.weightGradient += operations;
-        total.activations += rows * (inputs + outputs) * bytesPerElement(o.bf16 ? "bf16" : "f32");
-      }
-      const trainable = numbersIn(node, true) * 4;
-      total.parameters += numbersIn(node, false) * 4;
-      total.gradients += trainable * levels;
-      total.optimizer += trainable * o.stateTensors;
-    }
-    return total;
-  });
+export interface EstimateSettings {
+  /** How many tensors the optimizer keeps per parameter. */
+  stateTensors: number;
+  /** Activations are bf16, not f32. */
+  bf16: boolean;
 }
+
+/** One estimate per stage, in the order of the plan. */
+export function estimateStages(graph: Graph, plan: Plan, o: EstimateSettings): StageEstimate[] {
+  const byName = new Map(graph.nodes.map((node) => [node.name, node]));
+  return plan.stages.map((stage) => stage.components.map((name) => estimateComponent(byName.get(name)!, graph, plan, o))
+    .reduce((sum, one) => mapValues(sum, (value, what) => value + one[what]), nothing));
+}
+
+/** A component's part of what its stage costs. */
+export function estimateComponent(node: GraphNode, graph: Graph, plan: Plan, { stateTensors, bf16 }: EstimateSettings): StageEstimate {
+  const rows = rowsOf(node, graph, plan.sizes), learns = !node.frozen && plan.stages.some((stage) => stage.backward && stage.components.includes(node.name));
+  const weights = multiplied(node, graph);
+  const forward = weights.reduce((sum, { inputs, outputs }) => sum + 2 * rows * inputs * outputs, 0);
+  const kept = weights.reduce((sum, { inputs, outputs }) => sum + rows * (inputs + outputs), 0) * bytesPerElement(bf16 ? "bf16" : "f32");
+  const trainable = numbersIn(node, true) * 4, levels = Math.ceil(Math.log2(plan.microbatches)) + 1;
+  return {
+    forward, inputGradient: learns ? forward : 0, weightGradient: learns ? forward : 0, activations: learns ? kept : 0,
+    parameters: numbersIn(node, false) * 4, gradients: trainable * levels, optimizer: trainable * stateTensors,
+  };
+}
+
+const nothing: StageEstimate = { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, parameters: 0, gradients: 0, optimizer: 0 };
+const mapValues = (of: StageEstimate, change: (value: number, what: keyof StageEstimate) => number): StageEstimate =>
+  Object.fromEntries((Object.keys(of) as (keyof StageEstimate)[]).map((what) => [what, change(of[what], what)])) as unknown as StageEstimate;
 
 /** Weights by which a component multiplies its rows: its own, and those an objective borrows. */
 function multiplied(node: GraphNode, graph: Graph): { inputs: number; outputs: number }[] {

@@ -8,7 +8,7 @@
 import { RuntimeError } from "../errors.ts";
 import type { OptimizerComponent } from "../plugin/kinds.ts";
 import type { CheckResult } from "./check.ts";
-import { type StageEstimate, estimateStages, unsizedComponents } from "./estimate.ts";
+import { type EstimateSettings, type StageEstimate, estimateComponent, estimateStages, unsizedComponents } from "./estimate.ts";
 import { buildPlan, type Plan } from "./plan.ts";
 import { rankAuthorOf } from "./rank-authors.ts";
 import { ranksFromCsv } from "./rank-csv.ts";
@@ -78,12 +78,10 @@ function layOut(checked: CheckResult, plan: Plan, name: string, ranks?: number):
   return onPaper(checked, plan, rankAuthorOf(name)(placeStages(plan, ranks), plan.microbatches));
 }
 
-function onPaper({ graph, recipe, optimizer, host }: CheckResult, plan: Plan, schedule: RankSchedule): RecipePlan {
+function onPaper(checked: CheckResult, plan: Plan, schedule: RankSchedule): RecipePlan {
   validateRanks(schedule);
-  const rule = (optimizer.plugin.create(optimizer.options, host) as OptimizerComponent).create();
-  const stateTensors = rule.stateNames?.length ?? 2; // as Adam, where a rule does not say
-  rule.dispose();
-  const estimates = estimateStages(graph, plan, { stateTensors, bf16: recipe.train.precision === "bf16" });
+  const { graph } = checked;
+  const estimates = estimateStages(graph, plan, settingsOf(checked));
   const activationBytes = Float64Array.from(estimates, (estimate) => estimate.activations);
   const estimated = estimates.some((estimate) => estimate.forward > 0);
   const simulation = simulateRanks(schedule, estimated ? costsOf(estimates) : equalCosts(schedule), { activationBytes, record: true });
@@ -97,6 +95,13 @@ function onPaper({ graph, recipe, optimizer, host }: CheckResult, plan: Plan, sc
     };
   });
   return { plan, schedule, estimates, ranks, simulation, activationBytes, estimated, unsized: unsizedComponents(graph, plan.sizes) };
+}
+
+function settingsOf({ optimizer, host, recipe }: CheckResult): EstimateSettings {
+  const rule = (optimizer.plugin.create(optimizer.options, host) as OptimizerComponent).create();
+  const stateTensors = rule.stateNames?.length ?? 2; // as Adam, where a rule does not say
+  rule.dispose();
+  return { stateTensors, bf16: recipe.train.precision === "bf16" };
 }
 
 /** In operations: all ranks are taken to be equally fast, messages to cost nothing. */
@@ -130,13 +135,14 @@ function variants(checked: CheckResult, { plan, schedule, estimates }: RecipePla
   return [...changed, ...kept, ...changed.flatMap((base) => withMore(base)), ...apart];
 }
 
-/** The stage of a rank without its largest component, which gets a stage of its own. */
-function splitStage({ graph }: CheckResult, plan: Plan, rank: RankPlan, estimates: readonly StageEstimate[]): { stages: Variant["stages"]; said: string } | undefined {
-  const index = plan.stages.map((_, i) => i).filter((i) => rank.stages.includes(plan.stages[i].name) && plan.stages[i].components.length > 1).sort((a, b) => estimates[b].parameters - estimates[a].parameters)[0];
+/** The fullest stage of a rank without the component that needs most, which gets a stage of its own. */
+function splitStage(checked: CheckResult, plan: Plan, rank: RankPlan, estimates: readonly StageEstimate[]): { stages: Variant["stages"]; said: string } | undefined {
+  const bytes = ({ parameters, gradients, optimizer, activations }: StageEstimate): number => parameters + gradients + optimizer + activations;
+  const index = plan.stages.map((_, i) => i).filter((i) => rank.stages.includes(plan.stages[i].name) && plan.stages[i].components.length > 1).sort((a, b) => bytes(estimates[b]) - bytes(estimates[a]))[0];
   if (index === undefined) return undefined;
-  const { name, components } = plan.stages[index];
-  const size = (component: string): number => Object.values(graph.nodes.find((node) => node.name === component)!.parameters).reduce((sum, p) => sum + p.size, 0);
-  const largest = components.reduce((most, component) => (size(component) > size(most) ? component : most));
+  const { name, components } = plan.stages[index], settings = settingsOf(checked);
+  const size = new Map(components.map((component) => [component, bytes(estimateComponent(checked.graph.nodes.find((node) => node.name === component)!, checked.graph, plan, settings))]));
+  const largest = components.reduce((most, component) => (size.get(component)! > size.get(most)! ? component : most));
   const rest = components.filter((component) => component !== largest);
   const own = plan.stages.some((stage) => stage.name === `${largest}-stage`) ? `${largest}-own` : `${largest}-stage`;
   const stages = Object.fromEntries(plan.stages.flatMap((stage) => (stage.name === name ? [[own, [largest]], [name, rest]] : [[stage.name, stage.components]])));

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { main } from "../../cluster/cli/run.ts";
 import { createOutput } from "../../cluster/cli/output.ts";
@@ -86,6 +86,28 @@ describe("octavo", () => {
       const wrong = await octavo("model", ...args);
       assert.equal(wrong.code, 2);
       assert.match(wrong.err, /expected a recipe or a preset, got (neither|both)\. Name a recipe file, or --preset tiny\|small\|base\|paper-A\|paper-B/);
+    }
+  });
+
+  it("plan shows a recipe under a schedule that cannot run yet, draws it, and refuses too little memory", async () => {
+    const svg = join(folder, "plan.svg");
+    const { code, out, err } = await octavo("plan", "examples/tiny.yaml", "--schedule", "zb-h1", "--microbatches", "8", "--svg", svg);
+    assert.equal(code, 0, err);
+    assert.match(out, /^tiny: schedule zb-h1, 8 microbatches, 4 ranks\n/);
+    assert.ok(out.endsWith(`drawn: ${svg}\n`));
+    assert.match(readFileSync(svg, "utf8"), /^<svg [^]*weight gradient[^]*<\/svg>\n$/);
+    const { events } = await octavo("plan", "examples/tiny.yaml", "--json");
+    const [plan] = events as { event: string; schedule: string; ranks: { name: string; total: number }[] }[];
+    assert.deepEqual([plan.event, plan.schedule, plan.ranks.map(({ name }) => name)], ["plan", "1f1b", ["pages", "image", "text", "fusion"]]);
+    const need = Math.max(...plan.ranks.map(({ total }) => total));
+    assert.equal((await octavo("plan", "examples/tiny.yaml", "--memory", String(need))).code, 0);
+    const little = await octavo("plan", "examples/tiny.yaml", "--memory", String(need - 1));
+    assert.equal(little.code, 2);
+    assert.match(little.err, /^error: plan: rank text needs 62\.1 MiB .* The smallest change that fits: train\.microbatches: 8 /);
+    for (const [args, said] of [[["--memory", "much"], /Expected bytes, like 1000000, 512M or 80G/], [["--schedule", "zb-h2"], /Did you mean "zb-h1"\?/], [["--schedule", "none.csv"], /expected a readable schedule, found nothing at .*none\.csv/]] as const) {
+      const wrong = await octavo("plan", "examples/tiny.yaml", ...args);
+      assert.equal(wrong.code, 2);
+      assert.match(wrong.err, said);
     }
   });
 
