@@ -28,6 +28,12 @@ export function costOf(use: string, options: unknown, sizes: PageSizes): Cost | 
   return cost && Number.isFinite(cost.flops) && Number.isFinite(cost.kept) ? cost : undefined;
 }
 
+/** Of one page, from the sizes of a microbatch: B pages, masked tokens and answers of all of them together. */
+export function pageSizes({ B = 1, ...rest }: Readonly<Record<string, number>>): PageSizes {
+  const perPage = (name: string): number | undefined => (rest[name] === undefined ? undefined : rest[name] / B);
+  return { T: rest.T, M: rest.M, Q: rest.Q, A: rest.A, Nm: perPage("Nm"), Np: perPage("Np"), Na: perPage("Na") };
+}
+
 type Options = Readonly<Record<string, number>> & { readonly train?: boolean; readonly cls_pt?: { early_layers: number; head_layers: number }; readonly modalities?: string };
 
 const square = (x: number): number => x * x;

@@ -1,6 +1,8 @@
 /**
- * What a stage costs, from shapes alone: operations and bytes of one microbatch, bytes that stay for the whole run. Nothing is measured.
+ * What a stage costs: operations and bytes of one microbatch, bytes that stay for the whole run. Nothing is measured.
  *
+ * ES-0: a component with a row in `costs.ts` costs what that says, forward, and as much for each of the two gradients; ES-1, ES-2 and
+ *       ES-4 are for the others, whose weights are all that is known of them.
  * ES-1: a weight (out, in) that meets n rows costs 2 n in out operations forward, as many for the gradient of its input and again for that
  *       of itself. Attention between tokens, norms and activations are left out.
  * ES-2: between forward and backward a weight keeps what went in and what came out: n (in + out) numbers.
@@ -9,6 +11,7 @@
  */
 import type { Dim } from "../plugin/ports.ts";
 import { bytesPerElement } from "../tensor/index.ts";
+import { costOf, pageSizes } from "./costs.ts";
 import type { Graph, GraphNode } from "./graph.ts";
 import { numbersIn, type Plan } from "./plan.ts";
 
@@ -41,14 +44,24 @@ export function estimateStages(graph: Graph, plan: Plan, o: EstimateSettings): S
 
 /** A component's part of what its stage costs. */
 export function estimateComponent(node: GraphNode, graph: Graph, plan: Plan, { stateTensors, bf16 }: EstimateSettings): StageEstimate {
-  const rows = rowsOf(node, graph, plan.sizes), learns = !node.frozen && plan.stages.some((stage) => stage.backward && stage.components.includes(node.name));
-  const weights = multiplied(node, graph);
-  const forward = weights.reduce((sum, { inputs, outputs }) => sum + 2 * rows * inputs * outputs, 0);
-  const kept = weights.reduce((sum, { inputs, outputs }) => sum + rows * (inputs + outputs), 0) * bytesPerElement(bf16 ? "bf16" : "f32");
+  const learns = !node.frozen && plan.stages.some((stage) => stage.backward && stage.components.includes(node.name));
+  const { forward, numbers } = costOfMicrobatch(node, graph, plan.sizes);
+  const kept = numbers * bytesPerElement(bf16 ? "bf16" : "f32");
   const trainable = numbersIn(node, true) * 4, levels = Math.ceil(Math.log2(plan.microbatches)) + 1;
   return {
     forward, inputGradient: learns ? forward : 0, weightGradient: learns ? forward : 0, activations: learns ? kept : 0,
     parameters: numbersIn(node, false) * 4, gradients: trainable * levels, optimizer: trainable * stateTensors,
+  };
+}
+
+/** Operations of a forward, and numbers kept until the backward. */
+function costOfMicrobatch(node: GraphNode, graph: Graph, sizes: Readonly<Record<string, number>>): { forward: number; numbers: number } {
+  const counted = costOf(node.use, node.options, pageSizes(sizes)), pages = sizes.B ?? 1;
+  if (counted) return { forward: counted.flops * pages, numbers: counted.kept * pages };
+  const rows = rowsOf(node, graph, sizes), weights = multiplied(node, graph);
+  return {
+    forward: weights.reduce((sum, { inputs, outputs }) => sum + 2 * rows * inputs * outputs, 0),
+    numbers: weights.reduce((sum, { inputs, outputs }) => sum + rows * (inputs + outputs), 0),
   };
 }
 
@@ -86,5 +99,5 @@ function rowsOf(node: GraphNode, graph: Graph, sizes: Readonly<Record<string, nu
 
 /** Components with weights for which no number of rows is known: they count as nothing, and whoever reads the plan must know. */
 export function unsizedComponents(graph: Graph, sizes: Readonly<Record<string, number>>): string[] {
-  return graph.nodes.filter((node) => multiplied(node, graph).length > 0 && rowsOf(node, graph, sizes) === 0).map((node) => node.name);
+  return graph.nodes.filter((node) => costOf(node.use, node.options, pageSizes(sizes)) === undefined && multiplied(node, graph).length > 0 && rowsOf(node, graph, sizes) === 0).map((node) => node.name);
 }

@@ -13,7 +13,7 @@ import { checkOptions } from "../plugin/options.ts";
 import { RecipeError } from "../plugin/problem.ts";
 import type { Registry } from "../plugin/registry.ts";
 import type { CheckResult } from "./check.ts";
-import { type Cost, type PageSizes, costOf } from "./costs.ts";
+import { type Cost, type PageSizes, costOf, pageSizes } from "./costs.ts";
 import { type PresetName, presetComponents, presetTokens, presets } from "./presets.ts";
 import { bytes, count, table } from "./report.ts";
 
@@ -86,9 +86,7 @@ const maskedText = 0.3, maskedCells = 0.4;
 
 /** A checked recipe: its components, and per stage what its schedule keeps. */
 export function recipeReport({ recipe, graph, plan, simulation }: CheckResult): ModelReport {
-  const { B = 1, ...rest } = plan.sizes;
-  const perPage = (name: string): number | undefined => (rest[name] === undefined ? undefined : rest[name] / B);
-  const sizes = { T: rest.T, M: rest.M, Q: rest.Q, A: rest.A, Nm: perPage("Nm"), Np: perPage("Np"), Na: perPage("Na") };
+  const { B = 1 } = plan.sizes, sizes = pageSizes(plan.sizes);
   const components = graph.nodes.filter(({ kind }) => kind !== "data-loader")
     .map((node) => reportOf(node.name, node.use, node.parameters, node.frozen, costOf(node.use, node.options, sizes)));
   const ranks = plan.stages.flatMap((stage) => {

@@ -10,7 +10,7 @@ export function formatPlan(name: string, found: RecipePlan): string {
       stage.name, schedule.ranks[schedule.stages[i].rank], stage.components.join(", "), stage.parameters.toLocaleString("en-US"), operations(estimates[i].forward),
       stage.backward ? operations(estimates[i].inputGradient + estimates[i].weightGradient) : "-", stage.backward ? formatBytes(estimates[i].activations) : "-",
     ]), [3, 4, 5, 6]),
-    "  per microbatch; estimated from the shapes of weights, without attention between tokens",
+    "  per microbatch; counted where a plugin's layers are known, else estimated from the shapes of its weights",
     ...(found.unsized.length > 0 ? [`  ${found.unsized.join(", ")}: no component says how large their inputs can be, they count as nothing`] : []),
     "", ...table(["memory per rank", "parameters", "gradients", "optimizer", "activations", "microbatches", "together", "busy"], ranks.map((rank) => [
       rank.name, ...[rank.parameters, rank.gradients, rank.optimizer, rank.activations].map(formatBytes), rank.microbatches === 0 ? "-" : `at most ${rank.microbatches}`, formatBytes(rank.total), `${(rank.busy * 100).toFixed(0)} %`,

@@ -103,7 +103,7 @@ describe("octavo", () => {
     assert.equal((await octavo("plan", "examples/tiny.yaml", "--memory", String(need))).code, 0);
     const little = await octavo("plan", "examples/tiny.yaml", "--memory", String(need - 1));
     assert.equal(little.code, 2);
-    assert.match(little.err, /^error: plan: rank text needs 62\.1 MiB .* The smallest change that fits: train\.microbatches: 8 /);
+    assert.match(little.err, /^error: plan: rank fusion needs 66\.8 MiB .* The smallest change that fits: train\.microbatches: 8 /);
     for (const [args, said] of [[["--memory", "much"], /Expected bytes, like 1000000, 512M or 80G/], [["--schedule", "zb-h2"], /Did you mean "zb-h1"\?/], [["--schedule", "none.csv"], /expected a readable schedule, found nothing at .*none\.csv/]] as const) {
       const wrong = await octavo("plan", "examples/tiny.yaml", ...args);
       assert.equal(wrong.code, 2);
