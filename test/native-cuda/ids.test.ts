@@ -20,8 +20,8 @@ const table: [kernel: string, named: string, below: number, operands: (bad: numb
   ["bce_forward", "labels", 2, (bad) => [noise([4], 1), four(bad), out(1)], [1]],
   ["bce_backward", "labels", 2, (bad) => [one, noise([4], 1), four(bad), out(4)], [1]],
   ["top_k_backward", "at", 3, (bad) => [noise([4, 1], 1), { ...four(bad), shape: [4, 1] }, out(4, 3)], [1]],
-  ["attention_forward", "boundaries", 5, (bad) => [qkv, qkv, qkv, undefined, undefined, out(1, 4, 2), out(1, 1, 4), four(bad), undefined, undefined], packed],
-  ["attention_backward", "boundaries", 5, (bad) => [qkv, qkv, qkv, qkv, undefined, undefined, qkv, lse, out(1, 4, 2), out(1, 4, 2), out(1, 4, 2), undefined, four(bad), undefined, undefined], packed],
+  ["attention_forward", "boundaries", 5, (bad) => [qkv, qkv, qkv, undefined, undefined, out(1, 4, 2), out(1, 1, 4), four(bad), undefined, undefined, undefined], packed],
+  ["attention_backward", "boundaries", 5, (bad) => [qkv, qkv, qkv, qkv, undefined, undefined, qkv, lse, out(1, 4, 2), out(1, 4, 2), out(1, 4, 2), undefined, four(bad), undefined, undefined, undefined], packed],
 ];
 
 describe("ids out of range", () => {
