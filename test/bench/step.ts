@@ -70,6 +70,7 @@ async function timePeer(folder: string, setting: PeerSetting, steps: number, war
   return { seconds: median(seconds), cpu: median(cpu) };
 }
 
+/** Compiled, as training is; `warm` steps before. */
 async function timeOctavo(step: JointStep, threads: number, steps: number, warm: number): Promise<Timing> {
   await step.useThreads(threads);
   for (let i = 0; i < warm; i++) await step.time(i);
@@ -99,6 +100,7 @@ async function speed(preset: Preset, precision: Precision, step: JointStep, fold
   const plan = plans[preset], { steps, repetitions, warm, bar } = plan;
   const setting = await fastestPeer(folder, peerModes[precision], plan);
   const peer: Timing[] = [], one: Timing[] = [], two: Timing[] = [];
+  for (let i = 0; i < 3 * step.batches.length; i++) await step.time(i); // once as it is, twice recorded
   for (let repetition = 0; repetition < repetitions; repetition++) {
     peer.push(await timePeer(folder, setting, steps, warm));
     one.push(await timeOctavo(step, 1, steps, warm));
@@ -116,7 +118,7 @@ async function speed(preset: Preset, precision: Precision, step: JointStep, fold
 
 /** Opens the step, writes it where the peer reads it, and hands both on. */
 async function withStep(preset: Preset, precision: Precision, filled: boolean, use: (step: JointStep, folder: string) => Promise<void>): Promise<void> {
-  const { batch, microbatches, batches } = plans[preset], step = await openJointStep(preset, { batch, microbatches, batches, filled, precision }), folder = temporaryFolder();
+  const { batch, microbatches, batches } = plans[preset], step = await openJointStep(preset, { batch, microbatches, batches, filled, precision, compile: true }), folder = temporaryFolder();
   try {
     await step.useThreads(2);
     await step.write(folder.path);

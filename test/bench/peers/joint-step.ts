@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { writeFileSync } from "node:fs";
 import { builtins } from "../../../plugins/index.ts";
-import { GradientTree } from "../../../runtime/autograd/index.ts";
+import { Compiled, GradientTree } from "../../../runtime/autograd/index.ts";
 import { type StoredTensor, writeSafetensors } from "../../../runtime/checkpoint/index.ts";
 import { globalNorm } from "../../../runtime/optimizer/index.ts";
 import { checkFile } from "../../../runtime/pipeline/check.ts";
@@ -12,7 +12,8 @@ import { combineScalars, gradientSquares } from "../../../runtime/pipeline/updat
 import type { HostBatch } from "../../../runtime/plugin/index.ts";
 import { createRegistry } from "../../../runtime/plugin/index.ts";
 import { type Precision, type Tensor, configureDevice, fence } from "../../../runtime/tensor/index.ts";
-import { readScalars, trainStep } from "../../../runtime/trainer/step.ts";
+import { compiledStep } from "../../../runtime/trainer/compiled-step.ts";
+import { type StepInput, readScalars, trainStep } from "../../../runtime/trainer/step.ts";
 import { fillWeight } from "../../plugins/model/fill.ts";
 import { root } from "../../process/octavo.ts";
 
@@ -34,8 +35,11 @@ export interface JointStep {
   close(): Promise<void>;
 }
 
-/** `filled`: trained parameters have the values of the deterministic fill, in which nothing is zero and nothing is alike. */
-export async function openJointStep(preset: Preset, o: { batch: number; microbatches: number; batches: number; filled: boolean; precision?: Precision }): Promise<JointStep> {
+/**
+ * `filled`: trained parameters have the values of the deterministic fill, in which nothing is zero and nothing is alike.
+ * `compile`: `time` takes the step as training does under `train.compile: auto`: each batch is replayed from its fourth turn on.
+ */
+export async function openJointStep(preset: Preset, o: { batch: number; microbatches: number; batches: number; filled: boolean; precision?: Precision; compile?: boolean }): Promise<JointStep> {
   const checked = await checkFile(join(root, "examples/tiny.yaml"), createRegistry(builtins), [...presets[preset], `train.batch=${o.batch}`, `train.microbatches=${o.microbatches}`]);
   const { seed, train: { clip } } = checked.recipe;
   const model = await loadStageModel(checked, { seed, precision: o.precision ?? "f32" });
@@ -43,13 +47,16 @@ export async function openJointStep(preset: Preset, o: { batch: number; microbat
   for (let step = 0; step < o.batches; step++) batches.push(await model.loader!.batch({ step, seed, batch: o.batch, microbatches: o.microbatches }));
   const trained = Object.entries(model.parameters).filter(([, parameter]) => parameter.trainable);
   if (o.filled) for (const [name, parameter] of trained) parameter.value.write(Float32Array.from(fillWeight(name, parameter.shape)));
-  const run = (batch: HostBatch) => trainStep({ graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, batch, learningRate, clip, seed, precision: model.precision });
+  const inputOf = (batch: HostBatch): StepInput =>
+    ({ graph: model.graph, parameters: model.parameters, optimizer: model.optimizer, batch, learningRate, clip, seed, precision: model.precision });
+  const compiled = o.compile ? new Compiled("the joint step", { limit: o.batches }) : undefined;
 
   return {
     model, batches, clip,
     async time(step) {
       const begun = performance.now(), cpu = process.cpuUsage();
-      await run(batches[step % batches.length]);
+      const input = inputOf(batches[step % batches.length]);
+      await (compiled ? compiledStep(compiled, input) : trainStep(input));
       await fence();
       const { user, system } = process.cpuUsage(cpu);
       return { seconds: (performance.now() - begun) / 1000, cpu: (user + system) / 1e6 };
@@ -65,7 +72,7 @@ export async function openJointStep(preset: Preset, o: { batch: number; microbat
       const { gradients, losses, norm } = await gradientsOf(model, batches[0], seed);
       writeSafetensors(join(folder, "gradients.safetensors"), await stored(gradients));
       for (const gradient of gradients.values()) gradient.dispose();
-      await run(batches[0]);
+      await trainStep(inputOf(batches[0]));
       writeSafetensors(join(folder, "updated.safetensors"), await stored(trained.map(([name, p]) => [name, p.value] as const)));
       writeFileSync(join(folder, "about.json"), JSON.stringify({
         options: Object.fromEntries(model.nodes.map((node) => [node.name, node.options])), losses, norm, clip,
@@ -74,7 +81,10 @@ export async function openJointStep(preset: Preset, o: { batch: number; microbat
         optimizer: { ...(checked.optimizer.options as object), lr: learningRate },
       }));
     },
-    close: () => model.close(),
+    close: async () => {
+      compiled?.clear();
+      await model.close();
+    },
   };
 }
 
