@@ -49,6 +49,7 @@ export function workerEnvironment(spec: WorkerSpec): Record<string, string> {
   return {
     OCTAVO_WORKER: JSON.stringify(spec),
     OMP_WAIT_POLICY: "passive",
+    GOMP_SPINCOUNT: "0",
     OMP_NUM_THREADS: String(spec.threads),
   };
 }
