@@ -6,11 +6,11 @@
  * SQ-3: two processes never work in one folder.
  * SQ-4: a stage starts from the last checkpoint of the stages it names, whatever they kept besides.
  */
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { explain, loadRecipe, RuntimeError, type Recipe, type RunEvent } from "../../runtime/index.ts";
-import { claim, writeAtomically } from "../claim.ts";
+import { loadRecipe, RuntimeError, type Recipe, type RunEvent } from "../../runtime/index.ts";
+import { claim } from "../claim.ts";
+import { fingerprint, readState, writeState } from "../state-file.ts";
 import { contentOf } from "../study/arms.ts";
 import type { CheckedSequence, CheckedStage } from "./check-sequence.ts";
 import { writeSummary, type SequenceSummary } from "./summary.ts";
@@ -56,7 +56,7 @@ export async function runSequence(checked: CheckedSequence, o: SequenceOptions):
   const release = claim(o.folder, "sequence", "folder");
   try {
     const { sequence, stages } = checked;
-    const state = readState(o.folder, sequence.name);
+    const state = readState(o.folder, "sequence", { version: 1, sequence: sequence.name, finished: [] } as SequenceState, "Start again without --resume.");
     o.onEvent?.({ event: "sequence", name: sequence.name, folder: o.folder, stages: stages.map(({ name }) => name), finished: state.finished.length });
     for (const [index, stage] of stages.entries()) {
       if (o.signal?.aborted) return undefined;
@@ -146,7 +146,7 @@ class StageRun {
   }
 
   #write(): void {
-    writeAtomically(join(this.o.folder, "state.json"), `${JSON.stringify(this.state, null, 2)}\n`);
+    writeState(this.o.folder, this.state);
   }
 }
 
@@ -173,20 +173,5 @@ function refuseChanged(before: string, now: string, stage: string, folder: strin
 }
 
 function hashOf({ checked, sources }: CheckedStage): string {
-  return createHash("sha256").update(JSON.stringify([contentOf(checked.recipe), sources])).digest("hex").slice(0, 16);
-}
-
-function readState(folder: string, sequence: string): SequenceState {
-  const path = join(folder, "state.json");
-  if (!existsSync(path)) return { version: 1, sequence, finished: [] };
-  let state: SequenceState;
-  try {
-    state = JSON.parse(readFileSync(path, "utf8")) as SequenceState;
-  } catch (cause) {
-    throw new RuntimeError("ERR_INPUT", `${path}: is not readable as the state of a sequence (${explain(cause)}). Start again without --resume.`, { path }, { cause });
-  }
-  if (state.version !== 1 || state.sequence !== sequence) {
-    throw new RuntimeError("ERR_INPUT", `${path}: belongs to sequence "${state.sequence}" (version ${state.version}), not to "${sequence}". Start again without --resume.`, { path });
-  }
-  return state;
+  return fingerprint([contentOf(checked.recipe), sources]);
 }

@@ -5,11 +5,11 @@
  * ST-2: a study whose recipes changed since a run finished is refused: old and new runs cannot be compared.
  * ST-3: two processes never work in one study folder.
  */
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { createRunFolder, explain, RuntimeError, type Recipe, type RunEvent } from "../../runtime/index.ts";
-import { claim, writeAtomically } from "../claim.ts";
+import { createRunFolder, RuntimeError, type Recipe, type RunEvent } from "../../runtime/index.ts";
+import { claim } from "../claim.ts";
+import { fingerprint, readState, writeState } from "../state-file.ts";
 import { contentOf, recipeOf, studyArms, type StudyArm } from "./arms.ts";
 import { summarise, writeReport, type StudyReport } from "./report.ts";
 import type { Study } from "./study-file.ts";
@@ -43,7 +43,7 @@ export async function runStudy(study: Study, o: StudyOptions): Promise<StudyRepo
   mkdirSync(join(o.folder, "runs"), { recursive: true });
   const unlock = claim(o.folder, "study", "--folder");
   try {
-    const state = readState(o.folder, study.name);
+    const state = readState(o.folder, "study", { version: 1, study: study.name, runs: [] } as StudyState, "Start in another --folder.");
     o.onEvent?.({ event: "study", name: study.name, folder: o.folder, arms: arms.map((arm) => arm.name), seeds: study.seeds, runs: runs.length, finished: state.runs.length });
     for (const [index, run] of runs.entries()) {
       if (o.signal?.aborted) return undefined;
@@ -58,7 +58,7 @@ export async function runStudy(study: Study, o: StudyOptions): Promise<StudyRepo
       const metric = metricOf(finished, study.metric);
       if (metric === undefined) throw missingMetric(study, finished);
       state.runs.push(finished);
-      writeAtomically(join(o.folder, "state.json"), `${JSON.stringify(state, null, 2)}\n`);
+      writeState(o.folder, state);
       o.onEvent?.({ ...about, runFolder: finished.runFolder, state: "finished", metric });
     }
     const report = summarise(study, arms, state.runs.filter((run) => arms.some((arm) => arm.name === run.arm) && study.seeds.includes(run.seed)));
@@ -115,20 +115,5 @@ function findFinished(state: StudyState, run: PlannedRun, folder: string): Finis
 }
 
 function hashOf(recipe: Recipe): string {
-  return createHash("sha256").update(JSON.stringify(contentOf(recipe))).digest("hex").slice(0, 16);
-}
-
-function readState(folder: string, study: string): StudyState {
-  const path = join(folder, "state.json");
-  if (!existsSync(path)) return { version: 1, study, runs: [] };
-  let state: StudyState;
-  try {
-    state = JSON.parse(readFileSync(path, "utf8")) as StudyState;
-  } catch (cause) {
-    throw new RuntimeError("ERR_INPUT", `${path}: is not readable as the state of a study (${explain(cause)}). Start in another --folder.`, { path }, { cause });
-  }
-  if (state.version !== 1 || state.study !== study) {
-    throw new RuntimeError("ERR_INPUT", `${path}: belongs to study "${state.study}" (version ${state.version}), not to "${study}". Start in another --folder.`, { path });
-  }
-  return state;
+  return fingerprint(contentOf(recipe));
 }
