@@ -111,3 +111,16 @@ export function firstDifference(a: Numbers, b: Numbers): number {
   if (x.length !== y.length) return 0;
   return Math.floor(x.findIndex((byte, i) => byte !== y[i]) / a.BYTES_PER_ELEMENT);
 }
+
+// One-dimensional f32 tensors by handle, for tests of the device itself.
+export const f32 = 1;
+
+export function tensor(...values: number[]): number {
+  const handle = native().allocate(f32, [values.length]);
+  native().upload(handle, Float32Array.from(values));
+  return handle;
+}
+
+export const floats = async (handle: number): Promise<number[]> => [...new Float32Array(await native().read(handle))];
+
+export const launch = (kernel: string, handles: number[], scalars: number[] = []): void => native().launch(native().kernel(kernel), handles, scalars);

@@ -2,18 +2,9 @@
 import assert from "node:assert/strict";
 import { native } from "../../runtime/native.ts";
 import { child } from "./child.ts";
-
-const f32 = 1;
-const floats = async (handle: number) => [...new Float32Array(await native().read(handle))];
-
-function tensor(...values: number[]): number {
-  const handle = native().allocate(f32, [values.length]);
-  native().upload(handle, Float32Array.from(values));
-  return handle;
-}
+import { f32, floats, launch, tensor } from "./device.ts";
 
 const empty = (length: number) => native().allocate(f32, [length]);
-const launch = (kernel: string, handles: number[], scalars: number[] = []) => native().launch(native().kernel(kernel), handles, scalars);
 const free = (...handles: number[]) => handles.forEach((handle) => native().free(handle));
 
 /** y = factor * (x + weight), through one tensor that is freed inside. */

@@ -6,20 +6,7 @@ import { Worker } from "node:worker_threads";
 import { addonPath } from "../../native-cuda/index.ts";
 import { native } from "../../runtime/native.ts";
 import { child } from "./child.ts";
-
-const f32 = 1;
-const floats = async (handle: number) => [...new Float32Array(await native().read(handle))];
-
-/** A tensor of the given numbers. */
-function tensor(...values: number[]): number {
-  const handle = native().allocate(f32, [values.length]);
-  native().upload(handle, Float32Array.from(values));
-  return handle;
-}
-
-function launch(kernel: string, handles: number[], scalars: number[] = []) {
-  native().launch(native().kernel(kernel), handles, scalars);
-}
+import { f32, floats, launch, tensor } from "./device.ts";
 
 describe("the cpu stream", () => {
   let before: ReturnType<ReturnType<typeof native>["memory"]>;

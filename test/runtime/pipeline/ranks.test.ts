@@ -1,17 +1,14 @@
 import assert from "node:assert/strict";
-import { RuntimeError } from "../../../runtime/errors.ts";
 import { rankAuthorOf, rankAuthors } from "../../../runtime/pipeline/rank-authors.ts";
 import { ranksFromCsv, ranksToCsv } from "../../../runtime/pipeline/rank-csv.ts";
 import type { Placement, RankSchedule } from "../../../runtime/pipeline/rank-schedule.ts";
 import { formatEntry, placeStages, toRunnable } from "../../../runtime/pipeline/rank-schedule.ts";
 import { equalCosts, simulateRanks } from "../../../runtime/pipeline/rank-simulate.ts";
 import { validateRanks } from "../../../runtime/pipeline/rank-validate.ts";
-import type { ScheduleEdge, ScheduleStage } from "../../../runtime/pipeline/schedule.ts";
 import { oneForwardOneBackward } from "../../../runtime/pipeline/schedule.ts";
 import { simulate } from "../../../runtime/pipeline/simulate.ts";
 import { Philox } from "../../../runtime/tensor/index.ts";
-
-interface Layout { stages: ScheduleStage[]; edges: ScheduleEdge[] }
+import { type Layout, refusal } from "./schedules.ts";
 
 function chain(p: number): Layout {
   return {
@@ -46,16 +43,6 @@ function randomLayout(count: number, uniform: () => number): Layout {
 const made = (name: string, layout: Layout, microbatches: number, ranks?: number): RankSchedule => validateRanks(rankAuthors[name](placeStages(layout, ranks), microbatches));
 const row = (schedule: RankSchedule, rank: number): string => Array.from(schedule.entries[rank], (entry) => formatEntry(schedule, entry)).join(" ");
 const near = (got: number, expected: number, what: string): void => assert.ok(Math.abs(got - expected) < 1e-9, `${what}: ${got}, expected ${expected}`);
-
-function refusal(work: () => unknown): RuntimeError {
-  try {
-    work();
-  } catch (error) {
-    assert.ok(error instanceof RuntimeError && error.code === "ERR_SCHEDULE", String(error));
-    return error;
-  }
-  return assert.fail("the schedule was accepted");
-}
 
 describe("schedules of ranks", () => {
   it("split the backward under zb-h1 and hold W back by the depth", () => {

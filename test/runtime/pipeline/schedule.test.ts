@@ -1,12 +1,10 @@
 import assert from "node:assert/strict";
-import { RuntimeError } from "../../../runtime/errors.ts";
-import type { Action, Schedule, ScheduleEdge, ScheduleStage } from "../../../runtime/pipeline/schedule.ts";
+import type { Action, Schedule, ScheduleStage } from "../../../runtime/pipeline/schedule.ts";
 import { authorOf, fillDrain, formatAction, formatGrid, fromCsv, lower, oneForwardOneBackward, parseAction, toCsv } from "../../../runtime/pipeline/schedule.ts";
 import { simulate } from "../../../runtime/pipeline/simulate.ts";
 import { validate } from "../../../runtime/pipeline/validate.ts";
 import { Philox } from "../../../runtime/tensor/index.ts";
-
-interface Layout { stages: ScheduleStage[]; edges: ScheduleEdge[] }
+import { type Layout, refusal } from "./schedules.ts";
 
 /** p stages in a row, all with a backward. */
 function chain(p: number): Layout {
@@ -47,16 +45,6 @@ const row = (schedule: Schedule, stage: string): string => schedule.stages.find(
 function withRow(schedule: Schedule, stage: string, text: string): Schedule {
   const actions = text.split(" ").map((cell) => parseAction(cell)!);
   return { ...schedule, stages: schedule.stages.map((s) => (s.stage === stage ? { stage, actions } : s)) };
-}
-
-function refusal(work: () => unknown): RuntimeError {
-  try {
-    work();
-  } catch (error) {
-    assert.ok(error instanceof RuntimeError && error.code === "ERR_SCHEDULE", String(error));
-    return error;
-  }
-  return assert.fail("the schedule was accepted");
 }
 
 describe("schedules", () => {
