@@ -7,7 +7,7 @@
  * NA-3: a kernel that fails makes the fault sticky: later commands are skipped, every `read` and `fence` rejects with
  *       ERR_DEVICE and details {op, sequence, message}, until `configure` is called on the idle device.
  * NA-4: the same call with the same operands gives the same bits whatever the number of threads.
- * NA-5: a replay gives the bits that the calls it was recorded from give (device/program.h: PR-1 to PR-5).
+ * NA-5: a replay gives the bits that the calls it was recorded from give (device/program.h: PR-1 to PR-6).
  */
 import { createRequire } from "node:module";
 import { addonPath } from "../native-cuda/index.ts";
@@ -48,7 +48,7 @@ export interface Native {
   /** Commands not yet executed. */
   pending(): number;
 
-  /** From here on allocations, launches and uploads are also written down. `read`, `fence` and `replay` throw ERR_COMPILE until the end. */
+  /** From here on allocations, launches and uploads are also written down. `configure`, `read`, `fence`, `replay`, `slabRead`, `slabWrite` and `recordBegin` throw ERR_COMPILE until the end. */
   recordBegin(inputs: readonly number[]): void;
   /** A new program that gives `outputs`. Without outputs: ends the recording and forgets it. The recording is over also when this throws ERR_COMPILE. */
   recordEnd(outputs: readonly number[]): number;
@@ -123,8 +123,8 @@ function load(): Native {
     throw new RuntimeError("ERR_NATIVE", `The native addon is missing: expected ${path}. Build it: npm run setup`, { path });
   // Idle OpenMP threads must sleep: spinning ones take the cores from the other workers of this host.
   process.env.OMP_WAIT_POLICY ??= "passive";
-  // But not at once: a kernel of 100 us is over before a sleeping thread has woken. Turns before sleeping, some tens of microseconds;
-  // measured on 2 cores, the tiny step replayed 127 -> 81 ms, a decoded token 0.78 -> 0.46 ms. Launchers of several workers per host say 0.
+  // But not at once: a kernel of 100 us is over before a sleeping thread has woken. Turns before sleeping, some tens of microseconds:
+  // without them a third of the tiny step and half of a decoded token is waiting (2 cores; test/bench/compiled.ts). Launchers of several workers per host say 0.
   process.env.GOMP_SPINCOUNT ??= "20000";
   try {
     return coded(createRequire(import.meta.url)(path) as Native);

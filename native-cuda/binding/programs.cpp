@@ -71,7 +71,7 @@ void check_inputs(const Program& program, const std::vector<Given>& inputs) {
       continue;
     }
     const TensorView& given = device->tensors.find(inputs[i].handle, "replay", static_cast<int>(i));
-    if (given.dtype != wanted.dtype || given.rank != wanted.rank || !std::equal(given.dim, given.dim + given.rank, wanted.dim))
+    if (!same_form(given, wanted))
       throw CodedError("ERR_COMPILE", format("replay: input %zu expected %s, got %s. Record such inputs by themselves.", i, shape_text(wanted).c_str(), shape_text(given).c_str()));
     serials.push_back(device->tensors.storage_of(inputs[i].handle).serial);
   }

@@ -1,5 +1,5 @@
 // Which instruction sets this process may use. OCTAVO_ISA lowers the choice below what the machine has, in the one binary:
-// avx512 (no AMX), avx2 (no AVX-512 either), baseline (x86-64-v2 alone). Read once, while the addon is being loaded.
+// avx512 (no AMX), avx2 (no AVX-512 either), baseline (x86-64-v2 alone). Read while the addon is being loaded.
 // ISA-1: the clones of OCTAVO_CLONES, __builtin_cpu_supports in this addon and oneDNN all keep to the limit. libm chooses by itself.
 // ISA-2: an unknown value refuses the addon (ERR_NATIVE); nothing was computed before.
 #pragma once

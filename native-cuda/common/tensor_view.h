@@ -1,5 +1,6 @@
 // A tensor as kernels see it: borrowed memory, dtype, shape, row-major and dense. Never owns, never allocates.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -33,3 +34,8 @@ struct TensorView {
   size_t bytes() const { return static_cast<size_t>(numel) * dtype_bytes(dtype); }
   explicit operator bool() const { return data != nullptr; }
 };
+
+/// The same dtype and shape.
+inline bool same_form(const TensorView& a, const TensorView& b) {
+  return a.dtype == b.dtype && a.rank == b.rank && std::equal(a.dim, a.dim + a.rank, b.dim);
+}

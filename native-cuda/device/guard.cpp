@@ -88,7 +88,7 @@ std::string about_inputs(const char* kernel, const KernelCall& call, const std::
   for (size_t i = 0; i < before.size(); ++i)
     if (before[i].wild >= 0 || before[i].minus >= 0)
       return format("%s was not finite before, at %s%s", noted.name(kernel, static_cast<int>(i)).c_str(),
-                    place(call[static_cast<int>(i)], std::max(before[i].wild, before[i].minus)).c_str(),
+                    place(call[static_cast<int>(i)], before[i].wild >= 0 ? before[i].wild : before[i].minus).c_str(),
                     before[i].wild >= 0 ? ": it was computed before the guard was on" : ", where it held -Infinity");
   return "its inputs were finite";
 }

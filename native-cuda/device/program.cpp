@@ -49,10 +49,6 @@ class Places {
   size_t end_ = 0;
 };
 
-bool same_form(const TensorView& a, const TensorView& b) {
-  return a.dtype == b.dtype && a.rank == b.rank && std::equal(a.dim, a.dim + a.rank, b.dim);
-}
-
 const char* const kKinds[] = {"an input", "an output", "a tensor made inside", "a tensor from outside"};
 }  // namespace
 

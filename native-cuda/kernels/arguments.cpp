@@ -56,9 +56,7 @@ void Arguments::same_shape(int i, int j) const {
 }
 
 void Arguments::like(int i, int j) const {
-  const TensorView &a = call_[i], &b = call_[j];
-  if (a.dtype != b.dtype || a.rank != b.rank || !std::equal(a.dim, a.dim + a.rank, b.dim))
-    refuse(i, shape_text(b) + " as " + names_[j]);
+  if (!same_form(call_[i], call_[j])) refuse(i, shape_text(call_[j]) + " as " + names_[j]);
 }
 
 void Arguments::count(int i, int64_t wanted, const char* letters) const {

@@ -143,7 +143,7 @@ template <class T> bool packed() {
 template <class T> bool packed() { return false; }
 #endif
 
-/// Fewer queries, as in decoding, do not repay the packing of the keys.
+/// Fewer queries, as in decoding, do not repay the packing of the keys; in bf16 the other way would widen them all.
 constexpr int64_t kPackedQueries = 8;
 }  // namespace
 

@@ -1,4 +1,4 @@
-// Without AVX-512, and for few queries. One task per (batch, head, chunk of query blocks). Chunks exist only where batch times heads are too few to share out.
+// Without AVX-512, and for few queries in f32. One task per (batch, head, chunk of query blocks). Chunks exist only where batch times heads are too few to share out.
 // With A recomputed from lse: dv = A^T dy, dA = dy v^T, dS = A (dA - delta), dq = dS k scale, dk = dS^T q scale, dbias = dS.
 // With D = dropout of A: dv = D^T dy, dS = D dA - A delta, and delta is dy . y still.
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Without AVX-512, and for few queries. One task per (batch, head, block of queries): scores by sgemm, softmax row by row, y by sgemm.
+// Without AVX-512, and for few queries in f32. One task per (batch, head, block of queries): scores by sgemm, softmax row by row, y by sgemm.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,6 +1,5 @@
 #include "gemm_onednn.h"
 
-#include <dlfcn.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -24,10 +23,6 @@ struct ExecuteArgument {
   int argument;
   void* memory;
 };
-
-template <class F> bool find(void* library, const char* name, F& function) {
-  return (function = reinterpret_cast<F>(dlsym(library, name))) != nullptr;
-}
 
 /// oneDNN cuts a primitive for as many threads as its creator may have.
 struct OneThread {
@@ -70,16 +65,16 @@ struct OneDnn::Calls {
   void *engine = nullptr, *stream = nullptr;  // for the life of the process, like the library
 
   bool complete(void* library) {
-    return find(library, "dnnl_engine_create", engine_create) && find(library, "dnnl_stream_create", stream_create) &&
-           find(library, "dnnl_primitive_attr_create", attr_create) && find(library, "dnnl_primitive_attr_destroy", attr_destroy) &&
-           find(library, "dnnl_primitive_attr_set_scratchpad_mode", attr_set_scratchpad_mode) &&
-           find(library, "dnnl_primitive_attr_set_post_ops", attr_set_post_ops) && find(library, "dnnl_post_ops_create", post_ops_create) &&
-           find(library, "dnnl_post_ops_destroy", post_ops_destroy) && find(library, "dnnl_primitive_desc_query", desc_query) &&
-           find(library, "dnnl_primitive_desc_query_md", desc_query_md) && find(library, "dnnl_primitive_desc_destroy", desc_destroy) &&
-           find(library, "dnnl_memory_desc_get_size", md_size) && find(library, "dnnl_primitive_create", primitive_create) &&
-           find(library, "dnnl_primitive_execute", primitive_execute) && find(library, "dnnl_primitive_destroy", primitive_destroy) &&
-           find(library, "dnnl_memory_create", memory_create) && find(library, "dnnl_memory_set_data_handle", memory_set_data_handle) &&
-           find(library, "dnnl_memory_destroy", memory_destroy);
+    return find_symbol(library, "dnnl_engine_create", engine_create) && find_symbol(library, "dnnl_stream_create", stream_create) &&
+           find_symbol(library, "dnnl_primitive_attr_create", attr_create) && find_symbol(library, "dnnl_primitive_attr_destroy", attr_destroy) &&
+           find_symbol(library, "dnnl_primitive_attr_set_scratchpad_mode", attr_set_scratchpad_mode) &&
+           find_symbol(library, "dnnl_primitive_attr_set_post_ops", attr_set_post_ops) && find_symbol(library, "dnnl_post_ops_create", post_ops_create) &&
+           find_symbol(library, "dnnl_post_ops_destroy", post_ops_destroy) && find_symbol(library, "dnnl_primitive_desc_query", desc_query) &&
+           find_symbol(library, "dnnl_primitive_desc_query_md", desc_query_md) && find_symbol(library, "dnnl_primitive_desc_destroy", desc_destroy) &&
+           find_symbol(library, "dnnl_memory_desc_get_size", md_size) && find_symbol(library, "dnnl_primitive_create", primitive_create) &&
+           find_symbol(library, "dnnl_primitive_execute", primitive_execute) && find_symbol(library, "dnnl_primitive_destroy", primitive_destroy) &&
+           find_symbol(library, "dnnl_memory_create", memory_create) && find_symbol(library, "dnnl_memory_set_data_handle", memory_set_data_handle) &&
+           find_symbol(library, "dnnl_memory_destroy", memory_destroy);
   }
 };
 

@@ -3,10 +3,17 @@
 // OD-2: prepared products are kept, at most kKept idle ones, and handed to one thread at a time; any thread may call.
 // OD-3: what a major version does its own way is behind OneDnnDialect, one file per major (decision N-2).
 #pragma once
+#include <dlfcn.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+
+/// `function` of an opened library by its name; false when it has none.
+template <class F> bool find_symbol(void* library, const char* name, F& function) {
+  return (function = reinterpret_cast<F>(dlsym(library, name))) != nullptr;
+}
 
 /// What a primitive is made for. The numbers of oneDNN's dnnl_data_type_t, the same in majors 2 and 3.
 enum class OneDnnType : int { bf16 = 2, f32 = 3 };

@@ -1,8 +1,6 @@
 // oneDNN 2: a memory descriptor and an operation descriptor are structs that the caller owns (oneapi/dnnl/dnnl_types.h).
 // They are never looked into here, only filled and read by the library, so they are rooms with space to spare: 696 and 2800
 // bytes in 2.6.
-#include <dlfcn.h>
-
 #include <array>
 
 #include "gemm_onednn.h"
@@ -38,18 +36,14 @@ class Dialect2 : public OneDnnDialect {
 
   int append_sum(void* post_operations) const override { return sum(post_operations, 1.0f); }
 };
-
-template <class F> bool find(void* library, const char* name, F& function) {
-  return (function = reinterpret_cast<F>(dlsym(library, name))) != nullptr;
-}
 }  // namespace
 
 std::unique_ptr<OneDnnDialect> onednn2_dialect(void* library) {
   auto dialect = std::make_unique<Dialect2>();
-  const bool complete = find(library, "dnnl_memory_desc_init_by_strides", dialect->init_by_strides) &&
-                        find(library, "dnnl_matmul_desc_init", dialect->matmul_init) &&
-                        find(library, "dnnl_primitive_desc_create", dialect->create) &&
-                        find(library, "dnnl_post_ops_append_sum", dialect->sum);
+  const bool complete = find_symbol(library, "dnnl_memory_desc_init_by_strides", dialect->init_by_strides) &&
+                        find_symbol(library, "dnnl_matmul_desc_init", dialect->matmul_init) &&
+                        find_symbol(library, "dnnl_primitive_desc_create", dialect->create) &&
+                        find_symbol(library, "dnnl_post_ops_append_sum", dialect->sum);
   if (!complete) return nullptr;
   return dialect;
 }

@@ -1,8 +1,6 @@
 // oneDNN 3: descriptors are opaque and owned by the library (oneapi/dnnl/dnnl.h of 3.8).
 // Written from the header; no such library was at hand to measure. gemm.cpp therefore proves one product when it opens the library,
 // and leaves f32 to dnnl_sgemm.
-#include <dlfcn.h>
-
 #include "gemm_onednn.h"
 
 namespace {
@@ -27,18 +25,14 @@ class Dialect3 : public OneDnnDialect {
 
   int append_sum(void* post_operations) const override { return sum(post_operations, 1.0f, 0, 0 /* type of the destination */); }
 };
-
-template <class F> bool find(void* library, const char* name, F& function) {
-  return (function = reinterpret_cast<F>(dlsym(library, name))) != nullptr;
-}
 }  // namespace
 
 std::unique_ptr<OneDnnDialect> onednn3_dialect(void* library) {
   auto dialect = std::make_unique<Dialect3>();
-  const bool complete = find(library, "dnnl_memory_desc_create_with_strides", dialect->create_with_strides) &&
-                        find(library, "dnnl_memory_desc_destroy", dialect->destroy) &&
-                        find(library, "dnnl_matmul_primitive_desc_create", dialect->create) &&
-                        find(library, "dnnl_post_ops_append_sum", dialect->sum);
+  const bool complete = find_symbol(library, "dnnl_memory_desc_create_with_strides", dialect->create_with_strides) &&
+                        find_symbol(library, "dnnl_memory_desc_destroy", dialect->destroy) &&
+                        find_symbol(library, "dnnl_matmul_primitive_desc_create", dialect->create) &&
+                        find_symbol(library, "dnnl_post_ops_append_sum", dialect->sum);
   if (!complete) return nullptr;
   return dialect;
 }

@@ -17,9 +17,6 @@ constexpr Names kNames[] = {
     {"linear_backward_input", {"dy", "w", "dx"}},
     {"linear_backward_weight", {"dy", "x", "dw"}},
     {"linear_backward_bias", {"dy", "db"}},
-    {"matmul", {"a", "b", "y"}},
-    {"softmax_forward", {"x", "y"}},
-    {"softmax_backward", {"dy", "y", "dx"}},
 };
 }  // namespace
 

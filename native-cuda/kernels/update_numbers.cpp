@@ -6,6 +6,11 @@
 
 #include "list_names.h"
 
+namespace {
+struct ClippedNorm {
+  double norm, grad_scale;
+};
+
 ClippedNorm clipped_norm(const double* squares, int64_t n, double max_norm) {
   double total = 0;
   for (int64_t i = 0; i < n; ++i) total += squares[i];
@@ -13,6 +18,7 @@ ClippedNorm clipped_norm(const double* squares, int64_t n, double max_norm) {
   if (max_norm == 0) return {norm, 1};
   return {norm, factor > 1 ? 1 : factor};
 }
+}  // namespace
 
 OCTAVO_KERNEL(update_numbers) {
   const Arguments a(call, "update_numbers", {"squares", "schedule", "numbers", "norm"}, {"maxNorm"});

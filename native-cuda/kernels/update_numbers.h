@@ -6,10 +6,3 @@
 //   A norm that is not a number gives a gradScale that is none.
 // collect: x1 .. xn of any shapes and dtypes but f16 -> y f64 (sum of their elements): all their elements in order, to be read at once.
 #pragma once
-#include <cstdint>
-
-struct ClippedNorm {
-  double norm, grad_scale;
-};
-
-ClippedNorm clipped_norm(const double* squares, int64_t n, double max_norm);
