@@ -17,7 +17,7 @@ import { Scope, fence, fromArray, full } from "../../runtime/tensor/index.ts";
 import { compiledStep } from "../../runtime/trainer/compiled-step.ts";
 import { type StepInput, type StepResult, trainStep } from "../../runtime/trainer/step.ts";
 import { type JointStep, type Preset, openJointStep } from "./peers/joint-step.ts";
-import { keep, median, report, reportFlags, say } from "./report.ts";
+import { keep, median, report, reportFlags, rounded, say } from "./report.ts";
 
 const { values: flags } = parseArgs({ options: {
   ...reportFlags, preset: { type: "string", default: "tiny" }, batch: { type: "string", default: "4,16" },
@@ -57,8 +57,8 @@ async function jointStep(batch: number): Promise<void> {
   const { recorded, replayed: times, refused } = compiled.statistics;
   assert.deepEqual({ recorded, refused }, { recorded: 2, refused: [] });
   say(`${times} steps replayed to the numbers of as many eager ones`);
-  report({ case: `compiled/${flags.preset}/batch ${batch}/wall`, value: middle(replayed, "wallMs"), unit: "ms", ratio: wall, bar: 1, ok: wall >= 1, eager: middle(eager, "wallMs"), batch });
-  report({ case: `compiled/${flags.preset}/batch ${batch}/javascript`, value: middle(replayed, "mainMs"), unit: "ms", ratio: main, bar: 10, ok: main >= 10, eager: middle(eager, "mainMs"), batch });
+  report({ case: `compiled/${flags.preset}/batch ${batch}/wall`, value: middle(replayed, "wallMs"), unit: "ms", ratio: wall, bar: 1, ok: wall >= 1, eager: rounded(middle(eager, "wallMs")) });
+  report({ case: `compiled/${flags.preset}/batch ${batch}/javascript`, value: middle(replayed, "mainMs"), unit: "ms", ratio: main, bar: 10, ok: main >= 10, eager: rounded(middle(eager, "mainMs")) });
   compiled.clear();
   await one.close();
   await two.close();
@@ -93,7 +93,7 @@ async function decodeStep(): Promise<void> {
     if (i > 0) times.compiled.push(one.ms), times.eager.push(two.ms);
   }
   const [ms, eagerMs] = [median(times.compiled), median(times.eager)];
-  report({ case: "compiled/decode/batch 1", value: ms, unit: "ms", ratio: eagerMs / ms, bar: 1.2, ok: eagerMs / ms >= 1.2, eager: eagerMs });
+  report({ case: "compiled/decode/batch 1", value: ms, unit: "ms", ratio: eagerMs / ms, bar: 1.2, ok: eagerMs / ms >= 1.2, eager: rounded(eagerMs) });
   for (const decoder of [compiled, eager]) release(decoder.parameters());
 }
 

@@ -10,8 +10,8 @@
  */
 import { parseArgs } from "node:util";
 import { native } from "../../runtime/native.ts";
-import { dtypes } from "../../runtime/tensor/dtype.ts";
 import { temporaryFolder } from "../process/octavo.ts";
+import { filled } from "./kernels/measure.ts";
 import { type RawMatmul, type RawProduct, type Spent, rawMatmul } from "./peers/raw-matmul.ts";
 import { keep, median, report, reportFlags, rounded } from "./report.ts";
 
@@ -36,16 +36,9 @@ function productsOf([R, O, I]: number[], dtype: Precision): Product[] {
   ];
 }
 
-function filled({ shape, dtype }: Tensor): number {
-  const handle = native().allocate(dtypes.indexOf(dtype), shape), length = shape.reduce((a, b) => a * b, 1);
-  const single = Float32Array.from({ length }, (_, i) => ((i * 7919) % 1000) / 1000 - 0.5);
-  native().upload(handle, dtype === "f32" ? single : Uint16Array.from(new Uint32Array(single.buffer), (bits) => bits >>> 16));
-  return handle;
-}
-
 /** What every round spent on both sides. */
 async function race(product: Product, threads: number, raw: RawMatmul): Promise<{ engine: Spent[]; peer: Spent[]; implementation: string }> {
-  const device = native(), id = device.kernel(product.kernel), handles = product.operands.map(filled);
+  const device = native(), id = device.kernel(product.kernel), handles = product.operands.map((operand) => filled({ ...operand, fill: "noise" }));
   const launched = async (times: number): Promise<Spent> => {
     await device.fence();
     const start = performance.now(), used = process.cpuUsage();

@@ -6,8 +6,10 @@
  * and, for products, GFLOP/s (on one thread by its CPU time, so that others on the machine do not count). "outside of kernels" is the rest of the step by the clock: JavaScript, copies, waiting.
  */
 import { parseArgs } from "node:util";
+import { RuntimeError } from "../../runtime/errors.ts";
 import { native } from "../../runtime/native.ts";
-import { type Preset, openJointStep, presets } from "./peers/joint-step.ts";
+import { type Precision, precisions, sizeOf } from "../../runtime/tensor/index.ts";
+import { type Preset, openJointStep } from "./peers/joint-step.ts";
 import { keep, report, reportFlags, rounded, say } from "./report.ts";
 
 const { values: flags } = parseArgs({ options: {
@@ -15,24 +17,22 @@ const { values: flags } = parseArgs({ options: {
   threads: { type: "string", default: "1" }, top: { type: "string", default: "15" }, precision: { type: "string", default: "f32" }, shapes: { type: "boolean", default: false },
 } });
 const steps = Number(flags.steps), batch = Number(flags.batch), threads = Number(flags.threads);
-if (!(flags.preset in presets)) throw new Error(`--preset: expected ${Object.keys(presets).join(" or ")}, got ${flags.preset}`);
+if (!precisions.some((known) => known === flags.precision)) throw new RuntimeError("ERR_INPUT", `--precision: expected ${precisions.join(" or ")}, got ${flags.precision}.`);
 
 interface Share { name: string; calls: number; ms: number; cpu: number; bytes: number; flop: number }
-
-const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** Multiplications and additions of a product kernel by its first operands; 0 for the others. */
 function flopOf(kernel: string, operands: string): number {
   const shapes = [...operands.matchAll(/\(([\d, ]*)\)/g)].map(([, list]) => list.split(",").map(Number));
   const [a, b, c] = shapes;
-  if (kernel === "linear_forward") return 2 * size(a) * b[0];
-  if (kernel === "linear_backward_input") return 2 * size(a) * b[b.length - 1];
-  if (kernel === "linear_backward_weight") return 2 * size(a) * b[b.length - 1];
-  if (kernel === "attention_forward") return 4 * size(a) * b[b.length - 2];
-  return kernel === "attention_backward" ? 10 * size(b) * c[c.length - 2] : 0;
+  if (kernel === "linear_forward") return 2 * sizeOf(a) * b[0];
+  if (kernel === "linear_backward_input") return 2 * sizeOf(a) * b[b.length - 1];
+  if (kernel === "linear_backward_weight") return 2 * sizeOf(a) * b[b.length - 1];
+  if (kernel === "attention_forward") return 4 * sizeOf(a) * b[b.length - 2];
+  return kernel === "attention_backward" ? 10 * sizeOf(b) * c[c.length - 2] : 0;
 }
 
-const step = await openJointStep(flags.preset as Preset, { batch, microbatches: Math.min(4, batch), batches: 4, filled: false, precision: flags.precision === "bf16" ? "bf16" : "f32" });
+const step = await openJointStep(flags.preset as Preset, { batch, microbatches: Math.min(4, batch), batches: 4, filled: false, precision: flags.precision as Precision });
 try {
   await step.useThreads(threads);
   for (let i = 0; i < 4; i++) await step.time(i);

@@ -83,7 +83,7 @@ const [begin, end] = ["<!-- cases: written by --write -->", "<!-- end of cases -
 
 /** With --write: the cases reported so far, into the theme's result file. Call it once, at the end. */
 export function keep(theme: string, title: string): void {
-  if (!write) return;
+  if (!write || reported.length === 0) return;
   const path = fileURLToPath(new URL(`results/${theme}_${hardware()}_${new Date().toISOString().slice(0, 7)}.md`, import.meta.url));
   const before = existsSync(path) ? readFileSync(path, "utf8") : `# ${title}\n\n${begin}\n${end}\n`;
   const text = before.includes(begin) ? before : `${before.trimEnd()}\n\n## The last run\n\n${begin}\n${end}\n`;

@@ -139,6 +139,10 @@ async function compareAndTime(preset: Preset, precision: Precision): Promise<voi
 }
 
 const versions = peerVersions(), wanted = (chosen as Preset[]).flatMap((preset) => plans[preset].precisions.filter((precision) => precisions.includes(precision)).map((precision) => [preset, precision] as const));
+if (wanted.length === 0) {
+  throw new RuntimeError("ERR_INPUT", `--precision: expected one that the preset is measured in, got ${flags.precision} for ${flags.preset}. `
+    + `There are: ${Object.entries(plans).map(([preset, plan]) => `${preset} in ${plan.precisions.join(", ")}`).join("; ")}.`);
+}
 if (versions) {
   const { cpu, cores, isa, gemm, node } = machine();
   say(`${cpu}, ${cores} cores, ${isa.join(" ")}; ${gemm}; node ${node}; load ${loadavg()[0].toFixed(1)}`);

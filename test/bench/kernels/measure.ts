@@ -1,28 +1,26 @@
 /** Launches rows of `rows.ts` and takes their time. */
 import { native } from "../../../runtime/native.ts";
-import { dtypes } from "../../../runtime/tensor/dtype.ts";
-import { type Operand, type Row, bytesOf, elements } from "./rows.ts";
+import { dtypeCode, sizeOf } from "../../../runtime/tensor/index.ts";
+import { bf16Bits } from "../../native-cuda/device.ts";
+import { type Operand, type Row, bytesOf } from "./rows.ts";
 
 /** A tensor with repeatable content. An operand that stands twice in a row is two tensors. */
-function filled(operand: Operand): number {
-  const handle = native().allocate(dtypes.indexOf(operand.dtype), operand.shape);
+export function filled(operand: Operand): number {
+  const handle = native().allocate(dtypeCode(operand.dtype), operand.shape);
   native().upload(handle, content(operand));
   return handle;
 }
 
 /** A pattern of at most 65536 elements, repeated: large arrays are filled as fast as memory is copied. */
 function content({ shape, dtype, fill }: Operand): ArrayBufferView {
-  const size = elements(shape), value = (i: number): number => (fill === "ones" ? 1 : typeof fill === "object" ? (i * 7919) % fill.below : ((i * 7919) % 1000) / 1000 + (fill === "noise" ? -0.5 : 0.1));
+  const size = sizeOf(shape), value = (i: number): number => (fill === "ones" ? 1 : typeof fill === "object" ? (i * 7919) % fill.below : ((i * 7919) % 1000) / 1000 + (fill === "noise" ? -0.5 : 0.1));
   const length = Math.min(size, 65536), bytes = new Uint8Array(bytesOf({ shape, dtype, fill }));
   const pattern = dtype === "f64" ? Float64Array.from({ length }, (_, i) => value(i)) : dtype === "i32" ? Int32Array.from({ length }, (_, i) => value(i))
-    : dtype === "u8" ? Uint8Array.from({ length }, (_, i) => value(i)) : dtype === "bf16" ? bf16Bits(length, value) : Float32Array.from({ length }, (_, i) => value(i));
+    : dtype === "u8" ? Uint8Array.from({ length }, (_, i) => value(i)) : dtype === "bf16" ? bf16Bits(Array.from({ length }, (_, i) => value(i))) : Float32Array.from({ length }, (_, i) => value(i));
   bytes.set(new Uint8Array(pattern.buffer));
   for (let have = pattern.byteLength; have < bytes.length; have *= 2) bytes.copyWithin(have, 0, Math.min(have, bytes.length - have));
   return bytes;
 }
-
-const bf16Bits = (length: number, value: (i: number) => number): Uint16Array =>
-  Uint16Array.from(new Uint32Array(Float32Array.from({ length }, (_, i) => value(i)).buffer), (bits) => bits >>> 16);
 
 /** Best seconds of a launch on each number of threads; a round is as many launches as fill `roundMs`. */
 export async function measure(row: Row, threadCounts: readonly number[], { rounds, roundMs }: { rounds: number; roundMs: number }): Promise<Map<number, number>> {

@@ -5,15 +5,14 @@
  * RO-2: a kernel whose time is in products has `flop`; every other one is measured in bytes.
  * Shape letters: R rows, C columns, V vocabulary, B samples, H heads, N tokens, K head width.
  */
-import type { DType } from "../../../runtime/tensor/index.ts";
+import { type DType, bytesPerElement, sizeOf } from "../../../runtime/tensor/index.ts";
 
 /** "noise" in [-0.5, 0.5), "positive" in [0.1, 1.1), "ones", or whole numbers 0 .. below - 1 that look scattered. */
 export interface Operand { shape: readonly number[]; dtype: DType; fill: "noise" | "positive" | "ones" | { below: number }; updated?: boolean }
 /** `updated` operands are read and written. An undefined operand is absent. */
 export interface Row { kernel: string; operands: readonly (Operand | undefined)[]; scalars: readonly number[]; bytes: number; flop?: number }
 
-export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-export const bytesOf = ({ shape, dtype }: Operand): number => elements(shape) * ({ f64: 8, f32: 4, bf16: 2, i32: 4, u8: 1 } as Partial<Record<DType, number>>)[dtype]!;
+export const bytesOf = ({ shape, dtype }: Operand): number => sizeOf(shape) * bytesPerElement(dtype);
 
 const f32 = (...shape: number[]): Operand => ({ shape, dtype: "f32", fill: "noise" });
 const f64 = (...shape: number[]): Operand => ({ shape, dtype: "f64", fill: "noise" });
@@ -132,10 +131,16 @@ function products(R: number, C: number): Row[] {
   ];
 }
 
+/** The kernel that this one is the CUDA twin of, or itself: an addon built with CUDA has both. */
+export const twinOf = (kernel: string): string => kernel.replace(/_cuda$/, "");
+
+/** The kernels that have no row; twins share one. */
+export const withoutRow = (kernels: readonly string[], rows: readonly Row[]): string[] => {
+  const named = new Set(rows.map(({ kernel }) => kernel));
+  return kernels.filter((kernel) => !named.has(twinOf(kernel)));
+};
+
 /** A row for every kernel: R x C activations. */
 export function everyRow(R: number, C: number): Row[] {
   return [...memoryRows(R, C, "f32"), ...optimizerRows(R, C), ...elementwise(R, C), ...rowwise(R, C), ...losses(R, C), ...moves(R, C), ...products(R, C)];
 }
-
-/** Kernels without a row, and why. */
-export const exempt: Record<string, string> = {};

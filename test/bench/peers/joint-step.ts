@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { writeFileSync } from "node:fs";
 import { builtins } from "../../../plugins/index.ts";
 import { Compiled, GradientTree } from "../../../runtime/autograd/index.ts";
+import { RuntimeError } from "../../../runtime/errors.ts";
 import { type StoredTensor, writeSafetensors } from "../../../runtime/checkpoint/index.ts";
 import { globalNorm } from "../../../runtime/optimizer/index.ts";
 import { checkFile } from "../../../runtime/pipeline/check.ts";
@@ -40,6 +41,7 @@ export interface JointStep {
  * `compile`: `time` takes the step as training does under `train.compile: auto`: each batch is replayed from its fourth turn on.
  */
 export async function openJointStep(preset: Preset, o: { batch: number; microbatches: number; batches: number; filled: boolean; precision?: Precision; compile?: boolean }): Promise<JointStep> {
+  if (!(preset in presets)) throw new RuntimeError("ERR_INPUT", `preset: expected ${Object.keys(presets).join(" or ")}, got ${preset}.`);
   const checked = await checkFile(join(root, "examples/tiny.yaml"), createRegistry(builtins), [...presets[preset], `train.batch=${o.batch}`, `train.microbatches=${o.microbatches}`]);
   const { seed, train: { clip } } = checked.recipe;
   const model = await loadStageModel(checked, { seed, precision: o.precision ?? "f32" });
