@@ -35,7 +35,7 @@ const mostSeen = 64;
  * CS-3: outputs are new tensors each time, owned by the entered scope, else by the caller.
  * CS-4: nothing is recorded or replayed inside a tape or another recording: those see every op, and the entered scope owns what the
  *       work makes, for the tape may need it.
- * CS-5: inputs on the host are uploaded where `make` runs, and travel with the replay otherwise. What is uploaded lives as long as the work.
+ * CS-5: inputs on the host are uploaded where `make` runs, and travel with the replay otherwise. What is uploaded lives as long as the work (under CS-4 as long as the entered scope).
  */
 export class Compiled {
   readonly #entries = new Map<string, Entry>();
@@ -74,11 +74,6 @@ export class Compiled {
     } finally {
       own.close();
     }
-  }
-
-  /** What is recorded for these inputs. */
-  program(inputs: Record<string, Input>, key = ""): Program | undefined {
-    return this.#entries.get(signatureOf(inputs, key))?.program;
   }
 
   /** Forgets all programs. It may be used again. */

@@ -12,6 +12,12 @@ export interface Randomness {
   keys?: { step: Tensor; sampleIds: Tensor };
 }
 
+/** What an op that draws is keyed by: tensors where there are any. Numbers are asked for only without them, for a step that reads them is not compiled. */
+export function drawnBy(context: Randomness): { seed: number; step: number | Tensor; sampleIds: readonly number[] | Tensor } {
+  const { seed } = context, { step, sampleIds } = context.keys ?? context;
+  return { seed, step, sampleIds };
+}
+
 /** A residual branch before it is added; `part` tells the branches of one block apart. */
 export type DropBranch = (branch: Tensor, part: "attn" | "mlp" | "mlp_imag" | "mlp_text" | "mlp_vl") => Tensor;
 
@@ -22,6 +28,6 @@ export const dropPathRates = (rate: number, count: number): number[] =>
 /** Drops whole samples of the branches of the block called `name`, while training. The name is the place in the model: no two blocks share one. */
 export function dropBranches(name: string, rate: number, context: Randomness): DropBranch | undefined {
   if (!context.training || rate === 0) return undefined;
-  const { seed } = context, { step, sampleIds } = context.keys ?? context;
-  return (branch, part) => dropPath(branch, { p: rate, sampleIds, seed, step, site: fnv1a32(`${name}.${part}`) });
+  const keys = drawnBy(context);
+  return (branch, part) => dropPath(branch, { p: rate, ...keys, site: fnv1a32(`${name}.${part}`) });
 }

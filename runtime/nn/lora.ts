@@ -2,7 +2,7 @@ import { RuntimeError, nearest } from "../errors.ts";
 import { withoutRecording } from "../autograd/index.ts";
 import * as ops from "../ops/index.ts";
 import { Scope, type Tensor, assign, fnv1a32 } from "../tensor/index.ts";
-import type { Randomness } from "./drop-path.ts";
+import { type Randomness, drawnBy } from "./drop-path.ts";
 import { Parameter, type Parameters } from "./parameter.ts";
 
 /**
@@ -71,11 +71,7 @@ export class Adapters {
   /** y (..., out) = x W' + b -> y with what the active adapters add. x (B, ..., in). */
   addTo(y: Tensor, x: Tensor, keys: Randomness | undefined): Tensor {
     for (const { a, b, scale, dropout, site } of this.#beside()) {
-      let given = x;
-      if (dropout > 0 && keys?.training) {
-        const { seed, step, sampleIds } = keys; // asked for only now: a step that draws from them cannot be compiled
-        given = ops.dropout(x, { p: dropout, seed, step, sampleIds, site });
-      }
+      const given = dropout > 0 && keys?.training ? ops.dropout(x, { p: dropout, ...drawnBy(keys), site }) : x;
       y = ops.add(y, ops.scale(ops.linear(ops.linear(given, a.value), b.value), scale));
     }
     return y;

@@ -1,6 +1,6 @@
 import * as ops from "../ops/index.ts";
-import { type Tensor, fnv1a32, writeRows, zeros } from "../tensor/index.ts";
-import type { Randomness } from "./drop-path.ts";
+import { type Tensor, fnv1a32, owned, writeRows, zeros } from "../tensor/index.ts";
+import { type Randomness, drawnBy } from "./drop-path.ts";
 import { type Embedding, type Linear, linear, normal, rmsNorm, swigluFeedForward } from "./layers.ts";
 import type { Adaptable } from "./lora.ts";
 import { type Module, collect } from "./parameter.ts";
@@ -72,11 +72,9 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
   const input_layernorm = rmsNorm({ width, eps }), post_attention_layernorm = rmsNorm({ width, eps });
 
   const under = (path: string, linears: Record<string, Linear>) => Object.fromEntries(Object.entries(linears).map(([name, part]) => [`${path}.${name}`, part]));
-  const site = fnv1a32(`${dropout?.name}.self_attn`);
   const dropped = (keys: Randomness | undefined): ops.AttentionDropout | undefined => {
     if (!dropout?.p || !keys?.training) return undefined;
-    const { seed, step, sampleIds } = keys; // asked for only now: a step that draws from them cannot be compiled
-    return { p: dropout.p, seed, step, sampleIds, site };
+    return { p: dropout.p, ...drawnBy(keys), site: fnv1a32(`${dropout.name}.self_attn`) };
   };
 
   return {
@@ -112,12 +110,6 @@ export function growCache(cache: KeyValueCache, capacity: number): KeyValueCache
   const larger = { capacity, k: grown(cache.k), v: grown(cache.v) };
   releaseCache(cache);
   return larger;
-}
-
-/** Out of the scope that happens to be entered. */
-function owned(tensor: Tensor): Tensor {
-  tensor.scope?.keep(tensor);
-  return tensor;
 }
 
 export function releaseCache(cache: KeyValueCache): void {

@@ -72,7 +72,8 @@ export const scale: (x: Tensor, factor: number) => Tensor = defineOp({
   gradients: { x: (dy, factor) => scale(dy, factor) },
 });
 
-export type CastTarget = "f32" | "f64" | "bf16" | "i32" | "u8";
+const castable = ["f32", "f64", "bf16", "i32", "u8"] as const;
+export type CastTarget = (typeof castable)[number];
 
 /**
  * The same numbers in another dtype (f32, f64, bf16, i32, u8): x itself when that is its own; bf16 is rounded to nearest even.
@@ -95,13 +96,12 @@ export function widen(x: Tensor): Tensor {
   return x.dtype === "bf16" ? castOp(x, "f32") : x;
 }
 
-const castable: readonly DType[] = ["f32", "f64", "bf16", "i32", "u8"];
 
 const castOp: (x: Tensor, dtype: CastTarget) => Tensor = defineOp({
   name: "cast",
   operands: ["x"],
   forward(x: Tensor, dtype: CastTarget) {
-    if (!castable.includes(x.dtype)) {
+    if (!(castable as readonly DType[]).includes(x.dtype)) {
       const details = { op: "cast", operand: "x", expected: castable.join(", "), got: x.dtype, fix: "Other dtypes are carried, not computed with." };
       throw new RuntimeError("ERR_DTYPE", `cast: x expected one of ${details.expected}, got ${x.dtype}. ${details.fix}`, details);
     }

@@ -1,6 +1,6 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, fromArray, kernel, operandsPerCall, zeros } from "../tensor/index.ts";
-import { type Moved, inGroups, owned } from "./many.ts";
+import { type Tensor, fromArray, kernel, operandsPerCall, owned, zeros } from "../tensor/index.ts";
+import { type Moved, inGroups } from "./many.ts";
 import { needState } from "./state.ts";
 
 const adamwKernel = kernel("adamw"), adamwManyKernel = kernel("adamw_many");

@@ -1,6 +1,5 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, clone, kernel, operandsPerCall } from "../tensor/index.ts";
-import { owned } from "./many.ts";
+import { type Tensor, clone, kernel, operandsPerCall, owned } from "../tensor/index.ts";
 import { RuntimeError } from "../errors.ts";
 
 const emaManyKernel = kernel("ema_many");

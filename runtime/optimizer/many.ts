@@ -11,9 +11,3 @@ export function inGroups(moved: readonly Moved[], perCall: number, launch: (grou
     for (let start = 0; start < alike.length; start += perCall) launch(alike.slice(start, start + perCall));
   }
 }
-
-/** Out of the scope that happens to be entered: the optimizer outlives it. */
-export function owned(tensor: Tensor): Tensor {
-  tensor.scope?.keep(tensor);
-  return tensor;
-}

@@ -1,7 +1,7 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, kernel, operandsPerCall, zeros } from "../tensor/index.ts";
+import { type Tensor, kernel, operandsPerCall, owned, zeros } from "../tensor/index.ts";
 import type { Optimizer } from "./adamw.ts";
-import { type Moved, inGroups, owned } from "./many.ts";
+import { type Moved, inGroups } from "./many.ts";
 import { needState } from "./state.ts";
 
 const sgdKernel = kernel("sgd"), sgdManyKernel = kernel("sgd_many");

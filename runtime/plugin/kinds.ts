@@ -44,7 +44,7 @@ export interface ForwardContext {
   counts: Record<string, number>;
   /** One per row of the batch dimension; randomness is keyed by them, so that it does not depend on microbatching. */
   sampleIds: readonly number[];
-  /** The last two as tensors, i64 (1) and i32 (B), where a step is to be replayed with others: what draws gives them to its ops. */
+  /** `step` and `sampleIds` as tensors, i64 (1) and i32 (B), where a step is to be replayed with others: what draws gives them to its ops. */
   keys?: { step: Tensor; sampleIds: Tensor };
   /**
    * What activations are stored in. A component brings what enters from outside (pixels, embeddings, features of boxes) to it with

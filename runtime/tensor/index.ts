@@ -1,6 +1,6 @@
 export { type DType, type HostArray, type HostTensor, type Numbers, type Shape, bytesPerElement, dtypeCode, dtypes, hostArray, isFloat, sameShape, sizeOf, toHostArray } from "./dtype.ts";
 export { beginOp, endOp } from "./room.ts";
-export { Scope, enteredScope, refusePromise, scoped } from "./scope.ts";
+export { Scope, enteredScope, owned, refusePromise, scoped } from "./scope.ts";
 export { Tensor, allocate, configureDevice, fence, fromArray, liveHandle, memory, resetPeak, viewOf } from "./tensor.ts";
 export { type Launch, accumulate, assign, clone, collect, full, kernel, operandsPerCall, writeRows, zeros } from "./kernel.ts";
 export { type Precision, fastBf16, precisions, widened } from "./precision.ts";

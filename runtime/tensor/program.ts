@@ -1,5 +1,5 @@
 import { toFailure } from "../errors.ts";
-import { type ProgramRecord, native } from "../native.ts";
+import { native } from "../native.ts";
 import { type DType, type HostTensor, type Shape, toHostArray } from "./dtype.ts";
 import { enteredScope, refusePromise } from "./scope.ts";
 import { Tensor, liveHandle } from "./tensor.ts";
@@ -38,10 +38,6 @@ export class Program {
     return native().programExists(this.number);
   }
 
-  describe(): ProgramRecord {
-    return native().programDescribe(this.number);
-  }
-
   drop(): void {
     native().programDrop(this.number);
   }
@@ -69,12 +65,14 @@ export function record(inputs: readonly Tensor[], work: () => NamedTensors): { o
   try {
     native().recordBegin(inputs.map((tensor, i) => liveHandle(tensor, "record", i)));
   } catch (thrown) {
-    return { outputs: work(), refused: compileFailure(thrown) };
+    const refused = compileFailure(thrown);
+    return { outputs: work(), refused };
   }
   const state: { refused?: string } = recording = {};
-  let outputs: NamedTensors;
+  let outputs: NamedTensors, handles: number[];
   try {
     outputs = refusePromise(work(), "record");
+    handles = Object.values(outputs).map((tensor) => liveHandle(tensor, "record", "output"));
   } catch (thrown) {
     native().recordEnd();
     throw thrown;
@@ -87,7 +85,7 @@ export function record(inputs: readonly Tensor[], work: () => NamedTensors): { o
   }
   const forms = Object.entries(outputs).map(([name, { shape, dtype, size }]) => ({ name, shape, dtype, size }));
   try {
-    return { outputs, program: new Program(native().recordEnd(Object.values(outputs).map((tensor) => liveHandle(tensor, "record", "output"))), forms) };
+    return { outputs, program: new Program(native().recordEnd(handles), forms) };
   } catch (thrown) {
     return { outputs, refused: compileFailure(thrown) };
   }

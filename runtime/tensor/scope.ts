@@ -112,6 +112,12 @@ let entered: Scope | undefined;
 /** The innermost scope now entered; what is made outside any scope belongs to its maker. */
 export const enteredScope = (): Scope | undefined => entered;
 
+/** The tensor, out of the scope that happens to own it: the caller outlives that. */
+export function owned(tensor: Tensor): Tensor {
+  tensor.scope?.keep(tensor);
+  return tensor;
+}
+
 /** Runs `work` in a scope of its own that closes at the end; the tensors it returns belong to the scope around, or to the caller. */
 export function scoped<T extends Tensor | readonly Tensor[]>(name: string, work: () => T): T {
   const scope = new Scope(name);

@@ -33,7 +33,7 @@ export function firstTextId(tokens: Tokens): number {
   return tokens.locationBase + tokens.locationBins;
 }
 
-/** Does only the limit on tokens forbid something here? The longest that any choice needs is a box and `<eos>`. */
+/** Can the limit on tokens forbid anything here? The longest that any choice needs is a box and `<eos>`. */
 export const isLimited = (remaining: number): boolean => remaining < boxAndEnd;
 const boxAndEnd = 7;
 

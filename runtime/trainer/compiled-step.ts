@@ -9,8 +9,8 @@ import { type HostTensor, type NamedTensors, Scope, type Tensor, collect, refuse
 import type { StepInput, StepResult } from "./step.ts";
 
 /**
- * `trainStep` as one compiled piece of work, from the batch's tensors to the moved parameters: recorded while shapes and counts are unseen,
- * replayed as one native command when they come again, to the same bits. What changes with every step is an input: the batch's
+ * `trainStep` as one compiled piece of work, from the batch's tensors to the moved parameters: run, then recorded twice, while shapes and
+ * counts are young, and replayed as one native command from the fourth time on (CS-1), to the same bits. What changes with every step is an input: the batch's
  * tensors, sample ids, the number of the step, the learning rate. Counts, seed, clip and precision are part of the signature, for
  * kernels hold them as numbers. Out of it come the scalars, gathered to be read once, and the sums for what follows a step.
  *

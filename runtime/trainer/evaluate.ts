@@ -92,7 +92,7 @@ async function heldOutLosses(model: StageModel, limit: number | undefined, signa
       });
     }
   }
-  Object.assign(losses, ...unigrams(losses, uses, uses.size > 0 ? await trainUses(model, signal) : new Map()), ...judgements(model, losses, uses));
+  Object.assign(losses, ...unigrams(losses, uses, [...uses.keys()].some((name) => losses[`${name}.accuracy`] !== undefined) ? await trainUses(model, signal) : new Map()), ...judgements(model, losses, uses));
   return { losses, examples };
 }
 
@@ -111,7 +111,7 @@ async function count(pass: MicrobatchPass, uses: Uses): Promise<void> {
   for (const [name, classes] of pass.targets()) {
     const counted = uses.get(name) ?? new Map<number, number>();
     uses.set(name, counted);
-    for (const id of await classes.read()) if (Number(id) >= 0) counted.set(Number(id), (counted.get(Number(id)) ?? 0) + 1);
+    for (const id of await classes.readNumbers()) if (id >= 0) counted.set(id, (counted.get(id) ?? 0) + 1);
   }
 }
 

@@ -141,7 +141,7 @@ class Training {
       await this.#step(runner, this.#at++);
       const judged = every !== undefined && this.#at % every === 0;
       if (this.#at === steps || this.o.signal?.aborted || judged || (checkpoint.every && this.#at % checkpoint.every === 0)) await this.#save(runner, this.#at);
-      if (judged && this.#at < steps) await this.#evaluate();
+      if (judged && this.#at < steps && !this.o.signal?.aborted) await this.#evaluate();
     }
     if (this.#at === from && !this.#resumed) await this.#save(runner, this.#at); // nothing trained: the untrained model is still asked for
   }

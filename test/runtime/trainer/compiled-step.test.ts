@@ -74,6 +74,16 @@ describe("the compiled training step", function () {
     compiled.clear();
   });
 
+  it("is replayed with dropout of attention and adapters, in both passes of a sentence, to the bits of trainStep", async () => {
+    const compiled = new Compiled("the step"), numbers = [2, 2, 2, 2, 2], recipe = "test/recipes/mini-simcse.yaml";
+    const given = (rate: number): Steps => ({ recipe, changes: [`components.text.options.attention_dropout=${rate}`] });
+    const wanted = await steps(numbers, trainStep, given(0.3)), got = await steps(numbers, (input) => compiledStep(compiled, input), given(0.3));
+    assert.deepEqual(compiled.statistics, { recorded: 2, replayed: 2, eager: 1, refused: [] });
+    assert.deepEqual(got, wanted);
+    assert.notDeepEqual(wanted.results, (await steps(numbers, trainStep, given(0.1))).results);
+    compiled.clear();
+  });
+
   it("does not grow over replays", async () => {
     const compiled = new Compiled("the step"), seen: string[] = [];
     await steps(Array<number>(20).fill(2), async (input) => {
