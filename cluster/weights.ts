@@ -185,9 +185,10 @@ async function exportAdapter(source: TensorSource, { name, use, options }: Compo
   const prefix = families.find(({ targets }) => Object.hasOwn(targets, use))!.targets[use];
   const causal = use.startsWith("decoder/");
   const adapter = adapterOf(source, prefix, { alpha: scale, dropout: lora?.dropout, useRslora: lora?.rslora, name: lora?.name, train: lora?.train, causal });
-  await writeAdapter(out, adapter, { wrapper: causal ? "causal" : "inner", signal });
-  const bytes = [...adapter.modules.values()].reduce((sum, { a, b }) => sum + bytesOf(a) + bytesOf(b), 0);
-  return { out, as: "peft", dialect: causal ? "causal" : "inner", component: name, files: ["adapter_model.safetensors"], tensors: 2 * adapter.modules.size, bytes, left: [] };
+  const files = await writeAdapter(out, adapter, { wrapper: causal ? "causal" : "inner", signal });
+  const stored = [...[...adapter.modules.values()].flatMap(({ a, b }) => [a, b]), ...adapter.replaced.values()];
+  const bytes = stored.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+  return { out, as: "peft", dialect: causal ? "causal" : "inner", component: name, files, tensors: stored.length, bytes, left: [] };
 }
 
 /** The component of the checkpoint's recipe that a family is for, with its options complete. */

@@ -46,7 +46,8 @@ function sayChoices({ choices, seconds }: { choices: AnswerScore[]; seconds: num
 
 const listed = (text: string): string[] => text.split(",").map((one) => one.trim());
 
-function number(text: string): number {
+/** A number, for options. */
+export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("Expected a number.");
   return value;

@@ -1,6 +1,7 @@
 /** `octavo inspect|import|export`: options and what is said of the results. */
 import { Option, type Command } from "commander";
 import { exportWeights, importWeights, inspect, type ExportChoice, type ImportChoice, type ImportReport, type Inspection } from "../weights.ts";
+import { number } from "./ask.ts";
 import type { Output } from "./output.ts";
 import { stopOnSignals } from "./stop.ts";
 
@@ -41,7 +42,7 @@ export function weightCommands(command: Make, output: Output, positive: (text: s
     .option("--dialect <name>", "how names are written: hugging-face, unilm, openai, meta, inner")
     .addOption(new Option("--dtype <dtype>", "of the floats; default: as stored").choices(["f32", "bf16", "f16"]))
     .option("--max-shard-bytes <n>", "largest file before several are written", positive)
-    .option("--alpha <n>", "lora_alpha of an exported adapter", Number)
+    .option("--alpha <n>", "lora_alpha of an exported adapter", number)
     .action((checkpoint: string, o: ExportChoice) => stoppable(output, async (signal) => {
       const report = await exportWeights(checkpoint, { ...o, signal });
       output.event({ event: "export", ...report } as { event: string });
@@ -51,7 +52,7 @@ export function weightCommands(command: Make, output: Output, positive: (text: s
 }
 
 async function stoppable(output: Output, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const stop = stopOnSignals((message) => output.warn(message.replace("after the current step and its checkpoint", "after the current tensor, leaving nothing")));
+  const stop = stopOnSignals((message) => output.warn(message), { after: "after the current tensor, leaving nothing" });
   try {
     await work(stop.signal);
   } finally {

@@ -24,7 +24,7 @@ export interface FinishedStage {
   checkpoint: string;
   runFolder: string;
   steps: number;
-  /** Of all attempts. */
+  /** Of all attempts that ended in order. */
   seconds: number;
   /** Training losses of the first and the last step. */
   first?: number;

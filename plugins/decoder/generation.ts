@@ -40,7 +40,7 @@ export function makeRoom(state: Generation, positions: number): void {
   if (positions <= capacity) return;
   const larger = capacityFor(positions);
   const { keyMask } = keepOnly(() => {
-    state.caches = state.caches.map((cache) => nn.growCache(cache, larger));
+    state.caches.forEach((cache, i) => { state.caches[i] = nn.growCache(cache, larger); }); // one by one: a failure leaves none behind
     return { keyMask: concat([state.keyMask, zeros([batch, larger - capacity], "u8")], 1) };
   });
   state.keyMask.dispose();

@@ -13,7 +13,7 @@
  */
 import { z } from "zod";
 import {
-  adaptersFrom, add, clone, Compiled, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, loraOption, nn, port, reshape, RuntimeError,
+  adaptersFrom, add, Compiled, concat, definePlugin, enteredScope, fromArray, gatherRows, linear, loraOption, nn, port, reshape, RuntimeError,
   ropeScalingFrom, ropeScalingOption, slice, toPrecision, widen, widened, writeRows, zeros, type ForwardContext, type GenerativeDecoder, type Ports, type Tensor,
 } from "../../runtime/index.ts";
 import { countReal, positionsOf } from "./positions.ts";
@@ -128,7 +128,7 @@ export const llamaDecoder = definePlugin({
 
       /** Computes the prefix of each row from `memory`, `memory_mask` and `prompt`. All tokens come with `next`, `<bos>` and the instruction first. */
       begin: (inputs, { precision }) => {
-        const borrowed = inputs.base ? keepOnly(() => base.cut(clone(inputs.base))) : {};
+        const borrowed = inputs.base ? keepOnly(() => base.cut(inputs.base)) : {};
         let caches: nn.KeyValueCache[] = [], length = 0;
         const kept = base.with(borrowed, () => keepOnly(() => {
           const { prefix, mask } = prefixOf.forward(inputs, precision);

@@ -18,7 +18,7 @@ export function memoryPrefix({ memoryWidth, width, maxPrefix, std }: { memoryWid
   return {
     parameters: () => nn.collect({ memory_proj: projection, "memory.queries": queries }),
     forward({ memory, memory_mask, prompt }, precision) {
-      const [batch, , memoryWidth] = memory.shape;
+      const [batch] = memory.shape;
       const asked = prompt ? add(memory, reshape(prompt, [batch, 1, memoryWidth])) : memory;
       if (!queries) return { prefix: projection.forward(asked), mask: memory_mask };
       const q = expandTo(toPrecision(reshape(queries.value, [1, ...queries.shape]), precision), [batch, ...queries.shape]);

@@ -5,11 +5,7 @@
 import { nn, reshape, slice, type Tensor } from "../../runtime/index.ts";
 
 export class SharedBase {
-  readonly size: number;
-
-  constructor(readonly parameters: nn.Parameters) {
-    this.size = nn.countParameters(parameters);
-  }
+  constructor(readonly parameters: nn.Parameters) {}
 
   /** base (N) -> one tensor per parameter, by name. */
   cut(base: Tensor): Record<string, Tensor> {

@@ -10,9 +10,10 @@
  */
 import { z } from "zod";
 import {
-  add, argmax, assign, cast, clamp, crossEntropy, definePlugin, eq, exp, fromArray, l2Normalize, maskedMean, matmul, mul, nn, port, reshape, scale, slice,
-  sum, widen, withoutRecording, type Ports, type Tensor,
+  add, assign, clamp, crossEntropy, definePlugin, exp, fromArray, l2Normalize, maskedMean, matmul, mul, nn, port, reshape, slice, widen, type Ports, type Tensor,
 } from "../../runtime/index.ts";
+import { correct } from "./correct.ts";
+import { textStates } from "./memory-parts.ts";
 
 const largest = Math.log(100);
 
@@ -44,9 +45,8 @@ export const contrastive = definePlugin({
       parameters: () => parameters,
       // memory (B, M, D), text_mask (B, T) -> loss, accuracy (1)
       forward: ({ memory, text_mask }) => {
-        const start = 1 + grid * grid;
         const page = reshape(slice(memory, 1, 0, 1), [memory.shape[0], width]);
-        const words = maskedMean(slice(memory, 1, start, memory.shape[1] - start), text_mask);
+        const words = maskedMean(textStates(memory, grid), text_mask);
         return symmetric(image.forward(page), text.forward(words), reshape(logitScale.value, [1]), weight);
       },
       afterStep: () => assign(clamp(logitScale.value, -Infinity, largest), logitScale.value),
@@ -62,6 +62,5 @@ function symmetric(image: Tensor, text: Tensor, logitScale: Tensor, weight: numb
   const [i, t] = [l2Normalize(widen(image)), l2Normalize(widen(text))];
   const cosines = (a: Tensor, b: Tensor) => mul(matmul(a, b, { transB: true }), factor);
   const byPage = cosines(i, t), half = { weight: weight / (2 * count) };
-  const accuracy = withoutRecording(() => scale(sum(cast(eq(argmax(byPage, -1), own), "f32")), 1 / count));
-  return { loss: add(crossEntropy(byPage, own, half), crossEntropy(cosines(t, i), own, half)), accuracy };
+  return { loss: add(crossEntropy(byPage, own, half), crossEntropy(cosines(t, i), own, half)), accuracy: correct(byPage, own, 1 / count) };
 }

@@ -5,7 +5,7 @@
  *
  * CB-1: a batch is read with the codebook as it was before the batch; `afterStep` moves it by counts over the whole batch.
  * CB-2: rows have unit length after every move; a row that nothing was called by stays where it is.
- * CB-3: a codebook that was not loaded starts as ten rounds of k-means over the vectors of the first microbatch it is trained on.
+ * CB-3: a codebook that was not loaded starts as `kmeansRounds` rounds of k-means over the vectors of the first microbatch it is trained on.
  * CB-4: codes do not change when a vector is scaled by a positive number.
  */
 import {

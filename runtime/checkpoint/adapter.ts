@@ -191,7 +191,7 @@ export interface AdapterRelease extends WriteOptions {
  * Writes what `readAdapter` reads. Whole tensors of the base go into the adapter's file where `modules_to_save` names them, else into
  * `trainable_params.safetensors`, as LongLoRA keeps them.
  */
-export async function writeAdapter(target: string, adapter: Adapter, { wrapper = "causal", ...o }: AdapterRelease = {}): Promise<void> {
+export async function writeAdapter(target: string, adapter: Adapter, { wrapper = "causal", ...o }: AdapterRelease = {}): Promise<string[]> {
   const outer = "base_model.model.", inner = wrapper === "causal" ? "model." : "";
   const full = (name: string): string => (name.startsWith("lm_head.") ? name : inner + name);
   const saved = (adapter.config.modules_to_save ?? []) as string[];
@@ -204,13 +204,14 @@ export async function writeAdapter(target: string, adapter: Adapter, { wrapper =
     if (saved.includes(name.split(".").at(-2) ?? "")) tensors.set(outer + full(name), tensor);
     else trained.set(full(name), tensor);
   }
-  await writeRelease(target, {
+  const files = await writeRelease(target, {
     ...o, name: "adapter_model", tensors: writable(tensors), ...(trained.size > 0 && { beside: { "trainable_params.safetensors": writable(trained) } }), maxShardBytes: Infinity,
     files: {
       "adapter_config.json": JSON.stringify({ bias: "none", fan_in_fan_out: false, use_dora: false, inference_mode: true, init_lora_weights: true, modules_to_save: null, layers_to_transform: null, layers_pattern: null, ...adapter.config, peft_type: "LORA" }, undefined, 2),
       ...(adapter.llm2vec && { "llm2vec_config.json": JSON.stringify(adapter.llm2vec, undefined, 2) }),
     },
   });
+  return trained.size > 0 ? [...files, "trainable_params.safetensors"] : files;
 }
 
 const writable = (tensors: ReadonlyMap<string, StoredTensor>): Map<string, WritableTensor> =>

@@ -7,7 +7,6 @@ export interface StoredEntry { dtype: StoredDType; shape: readonly number[] }
 export interface StoredTensor extends StoredEntry { data: Uint8Array }
 
 export const bytesPer: Record<StoredDType, number> = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I8: 1, U8: 1, BOOL: 1 };
-export const storedDTypes = Object.keys(bytesPer) as StoredDType[];
 
 export const elements = (shape: readonly number[]): number => shape.reduce((product, n) => product * n, 1);
 export const bytesOf = ({ dtype, shape }: StoredEntry): number => elements(shape) * bytesPer[dtype];

@@ -11,7 +11,6 @@ import type { Action, Schedule, ScheduleEdge, ScheduleStage } from "./schedule.t
 
 /** Forward; whole backward; backward to the inputs (I) and to the weights (W), which together are B. */
 export const computeKinds = ["F", "B", "I", "W"] as const;
-export type ComputeKind = (typeof computeKinds)[number];
 export const [kindF, kindB, kindI, kindW] = [0, 1, 2, 3] as const;
 
 export interface RankStage { name: string; rank: number; depth: number; backward: boolean; steps: boolean }

@@ -38,7 +38,7 @@ export interface RankSimulation {
   ends?: Float64Array[];
 }
 
-/** Costs in forwards of one stage: F 1, B 2, I 1, W 1; what only runs forward costs nothing. `perRank`: divided by the stages of a rank. */
+/** Costs in forwards of one stage: F 1, B 2, I 1, W 1; what only runs forward costs nothing. `stagesPerRank`: divided by it the stages of a rank. */
 export function equalCosts({ stages }: Pick<RankSchedule, "stages">, stagesPerRank = 1): RankCosts {
   const compute = new Float64Array(stages.length * 4);
   stages.forEach(({ backward }, stage) => { if (backward) compute.set([1, 2, 1, 1].map((cost) => cost / stagesPerRank), stage * 4); });

@@ -182,7 +182,7 @@ describe("what a command says", () => {
   it("takes the first signal as a wish to stop, and a doubled one as the same press", () => {
     const clock = simulatedClock();
     const said: string[] = [];
-    const stop = stopOnSignals((message) => said.push(message), clock);
+    const stop = stopOnSignals((message) => said.push(message), { clock });
     try {
       process.emit("SIGTERM");
       assert.equal(stop.signal.aborted, true);

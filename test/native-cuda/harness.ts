@@ -34,7 +34,7 @@ export function family(title: string, describeAt: (...size: number[]) => Family,
   describe(title, () => {
     for (const size of sizes) {
       const subject = describeAt(...size), at = `(${size.join(", ")})`;
-      it(`${at} agrees with f64 and has the same bits on 1, 2 and 4 threads`, () => agrees(subject));
+      it(`${at} agrees with f64 and has the same bits on 1, 2, 3, 4 and 8 threads`, () => agrees(subject));
       it(`${at} reads bf16 as f32, rounds once, and has the same bits on 1, 2, 3, 4 and 8 threads`, async () => {
         await agreesInBf16(subject, () => true, subject.wide ? [] : [2, 3, 4, 8]);
         if (subject.wide) await agreesInBf16(subject, (name) => !subject.wide!.split(" ").includes(name), [2, 3, 4, 8]);
@@ -91,7 +91,7 @@ async function agrees(subject: Family): Promise<void> {
         assert.ok(error <= allowed, `${which} ${twin}: ${name}: ${text}, tolerance ${allowed}`);
       }
     }
-    for (const threads of [2, 4]) {
+    for (const threads of [2, 3, 4, 8]) {
       const again = await results(subject, which, known, single, { threads });
       for (const name of Object.keys(truth))
         assert.equal(firstDifference(again[name], fast[name]), -1, `${which}: ${name} on ${threads} threads`);

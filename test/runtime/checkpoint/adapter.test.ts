@@ -2,15 +2,14 @@ import assert from "node:assert/strict";
 import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { RuntimeError, adapterOf, mergeModule, openSafetensors, readAdapter, requireFit, writeAdapter, writeSafetensors, type Adapter, type StoredTensor } from "../../../runtime/index.ts";
+import { adapterOf, mergeModule, openSafetensors, readAdapter, requireFit, writeAdapter, writeSafetensors, type Adapter, type StoredTensor } from "../../../runtime/index.ts";
 import { fill } from "../../plugins/model/fill.ts";
 import { temporaryFolder } from "../../process/octavo.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
 import { build } from "../../plugins/model/harness.ts";
-import { f32, memorySource } from "./memory-source.ts";
+import { f32, memorySource, refused } from "./memory-source.ts";
 
-const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
 const outer = "base_model.model.";
 
 describe("a PEFT adapter", () => {

@@ -7,11 +7,10 @@ import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { llamaEncoder } from "../../../plugins/text-encoder/llama.ts";
 import { multiway } from "../../../plugins/fusion/multiway.ts";
 import { vqKd } from "../../../plugins/visual-tokenizer/vq-kd.ts";
-import { type Plugin, RuntimeError, families, importProblems, mapNames, openTensors, planExport, planImport, readNumbers, recognise, type StoredTensor } from "../../../runtime/index.ts";
+import { type Plugin, families, importProblems, mapNames, openTensors, planExport, planImport, readNumbers, recognise, type StoredTensor } from "../../../runtime/index.ts";
 import { resizeRelativeBias } from "../../../runtime/nn/index.ts";
-import { f32, filled, memorySource, numbers, written } from "./memory-source.ts";
+import { f32, filled, memorySource, numbers, refused, written } from "./memory-source.ts";
 
-const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
 const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
 const use = (plugin: Plugin): string => `${plugin.kind}/${plugin.name}`;
 

@@ -1,3 +1,4 @@
+import { RuntimeError } from "../../../runtime/errors.ts";
 import type { Plugin, PluginHost, StoredTensor, TensorComponent, TensorSource, WritableTensor } from "../../../runtime/index.ts";
 
 /** Tensors in memory as a source, and back. */
@@ -27,3 +28,6 @@ export function filled(plugin: Plugin, options: unknown): Map<string, StoredTens
   const component = plugin.create(plugin.options.parse(options), host) as TensorComponent;
   return new Map(Object.entries(component.parameters()).map(([name, { shape }]) => [name, f32(shape, Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => (next += 1)))]));
 }
+
+/** For assert.throws and rejects: a checkpoint refused for this. */
+export const refused = (what: RegExp) => (error: unknown): boolean => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { RuntimeError, openSafetensors, writeSafetensors } from "../../../runtime/index.ts";
+import { openSafetensors, writeSafetensors } from "../../../runtime/index.ts";
 import { temporaryFolder } from "../../process/octavo.ts";
+import { refused } from "./memory-source.ts";
 
 describe("safetensors", () => {
   const folder = temporaryFolder();
   after(() => folder.remove());
   const path = join(folder.path, "a.safetensors");
   const f32 = (...values: number[]) => new Uint8Array(Float32Array.from(values).buffer);
-  const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
 
   beforeEach(() => writeSafetensors(path, new Map([
     ["b.weight", { dtype: "F32" as const, shape: [2, 2], data: f32(1, 2, 3, 4) }],

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { RuntimeError, fromFloat32, openSafetensors, openTensors, readNumbers, toFloat32, writeSafetensors, type StoredDType, type StoredTensor } from "../../../runtime/index.ts";
+import { fromFloat32, openSafetensors, openTensors, readNumbers, toFloat32, writeSafetensors, type StoredDType, type StoredTensor } from "../../../runtime/index.ts";
 import { temporaryFolder } from "../../process/octavo.ts";
+import { refused } from "./memory-source.ts";
 
-const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
 const f32 = (...values: number[]): StoredTensor => ({ dtype: "F32", shape: [values.length], data: new Uint8Array(Float32Array.from(values).buffer) });
 /** A safetensors file with any header at all, and so many bytes of data. */
 function withHeader(path: string, header: string, dataBytes: number): void {

@@ -5,10 +5,10 @@ import { fileURLToPath } from "node:url";
 import { RuntimeError, openTensors, openTorchFile, readNumbers, readStored, type StoredDType } from "../../../runtime/index.ts";
 import { unpickle } from "../../../runtime/checkpoint/pickle.ts";
 import { temporaryFolder } from "../../process/octavo.ts";
+import { refused } from "./memory-source.ts";
 
 /** Made by fixtures/make.py with torch itself. */
 const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
-const refused = (what: RegExp) => (error: unknown) => error instanceof RuntimeError && error.code === "ERR_CHECKPOINT" && what.test(error.message);
 const torchNames: Record<string, StoredDType> = {
   "torch.float32": "F32", "torch.float64": "F64", "torch.float16": "F16", "torch.bfloat16": "BF16", "torch.int64": "I64", "torch.int32": "I32", "torch.int8": "I8", "torch.uint8": "U8", "torch.bool": "BOOL",
 };

@@ -1,7 +1,8 @@
 /**
  * What every op promises, on random operands (op-table.ts): the values and gradients of the f64 reference, the same bits on any number of
  * threads, in f32 and bf16; gradients that central differences predict; and for bad operands an error that says what was wrong, never a crash.
- * OCTAVO_PROPERTY_RUNS draws more than the usual 10 per op; a failure prints the seed and path that repeat it (OCTAVO_PROPERTY_SEED, default 1).
+ * OCTAVO_PROPERTY_RUNS draws more than the usual 10 per op; a failure prints the seed and path that repeat it (OCTAVO_PROPERTY_SEED, default 1);
+ * OCTAVO_PROPERTY_SHRINK=1 looks for a smaller drawing that fails too.
  */
 import assert from "node:assert/strict";
 import fc from "fast-check";
