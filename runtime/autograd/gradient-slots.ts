@@ -22,7 +22,7 @@ export class GradientSlots {
 
   /** A gradient from outside. */
   seed(value: Tensor, gradient: Tensor): void {
-    this.#hold(gradient);
+    this.hold(gradient);
     this.#holders.get(gradient.root)!.pinned = true;
     this.add(value, gradient, "seed");
     this.release(gradient);
@@ -37,7 +37,7 @@ export class GradientSlots {
     const existing = this.#slots.get(value);
     if (existing === undefined) {
       this.#slots.set(value, gradient);
-      this.#hold(gradient);
+      this.hold(gradient);
       return;
     }
     if (this.#exclusive(existing)) {
@@ -46,7 +46,7 @@ export class GradientSlots {
       const total = allocate(value.shape, value.dtype);
       addKernel([existing, gradient, total]);
       this.#slots.set(value, total);
-      this.#hold(total);
+      this.hold(total);
       this.release(existing);
     }
     this.discard(gradient);
@@ -56,7 +56,7 @@ export class GradientSlots {
   take(value: Tensor, keepSlot: boolean): Tensor | undefined {
     const gradient = this.#slots.get(value);
     if (gradient === undefined) return undefined;
-    if (keepSlot) this.#hold(gradient);
+    if (keepSlot) this.hold(gradient);
     else this.#slots.delete(value);
     return gradient;
   }
@@ -74,11 +74,14 @@ export class GradientSlots {
     else holders.tensors.add(gradient);
   }
 
-  /** What remains are leaves and watched tensors. Shared storage is copied, so that each gradient has one of its own. */
-  handOut(): Map<Tensor, Tensor> {
+  /** What remains are leaves and watched tensors; those `of` names are no longer here afterwards. Shared storage is copied, so that each gradient has one of its own. */
+  handOut(of: (value: Tensor) => boolean = () => true): Map<Tensor, Tensor> {
     const result = new Map<Tensor, Tensor>();
     for (const [value, gradient] of this.#slots) {
+      if (!of(value)) continue;
+      this.#slots.delete(value);
       if (this.#exclusive(gradient)) {
+        this.#holders.delete(gradient.root);
         result.set(value, gradient);
       } else {
         result.set(value, clone(gradient));
@@ -88,7 +91,8 @@ export class GradientSlots {
     return result;
   }
 
-  #hold(gradient: Tensor): void {
+  /** One more looks at it, until `release`. */
+  hold(gradient: Tensor): void {
     const holders = this.#holders.get(gradient.root);
     if (holders === undefined) this.#holders.set(gradient.root, { count: 1, pinned: false, tensors: new Set([gradient]) });
     else {

@@ -1,5 +1,6 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
 import { type Tensor, refusePromise, sameShape } from "../tensor/index.ts";
+import { BackwardHalves } from "./backward-halves.ts";
 import { GradientSlots } from "./gradient-slots.ts";
 
 /** Gradients of one operand or of a group that one kernel computes together. */
@@ -26,6 +27,17 @@ export interface Gradients {
   get(tensor: Tensor): Tensor | undefined;
 }
 
+/** The gradient of an output, from outside. */
+export type Seed = readonly [output: Tensor, gradient: Tensor];
+
+/** A backward that has reached the watched tensors. The seeds must live until `weights`, which runs once or never. */
+export interface InputHalf extends Gradients {
+  /** What was recorded and `weights` does not look at: whoever owns such a tensor may free it. */
+  unneeded(): ReadonlySet<Tensor>;
+  /** The other half: the gradients of parameters. */
+  weights(): Gradients;
+}
+
 /**
  * Remembers the ops of a forward pass and walks them back.
  *
@@ -33,6 +45,7 @@ export interface Gradients {
  * T-2: an op is recorded only inside `record`, and only when one of its operands needs a gradient.
  * T-3: the tape frees only gradients that it made itself and nobody needs any more. What an entry saved lives as long as its scope.
  * T-4: `backward` spends the recording: the entries are gone afterwards.
+ * T-5: `backwardInputs` and then its `weights` give the bits of `backward`.
  */
 export class Tape {
   #entries: Entry[] = [];
@@ -81,19 +94,37 @@ export class Tape {
    * Walks back from the given gradients of outputs. Seeds stay the caller's and are not changed.
    * Throws ERR_TAPE for an output that this tape did not record, ShapeError when a seed does not fit its output.
    */
-  backward(seeds: readonly (readonly [output: Tensor, gradient: Tensor])[]): Gradients {
+  backward(seeds: readonly Seed[]): Gradients {
+    return this.#spend(seeds, (entries, slots) => {
+      for (let i = entries.length - 1; i >= 0; i--) this.#visit(entries[i], slots);
+      return slots.handOut();
+    });
+  }
+
+  /** Walks back to the watched tensors only; what parameters get is left for `weights` (T-5, `BackwardHalves`). Throws as `backward`. */
+  backwardInputs(seeds: readonly Seed[]): InputHalf {
+    const reached = this.#reached; // the tape itself forgets it
+    const wants = (input: unknown): input is Tensor => input !== undefined && ((input as Tensor).requiresGrad || reached.has(input as Tensor) || this.#watched.has(input as Tensor));
+    return this.#spend(seeds, (entries, slots) => {
+      const halves = new BackwardHalves(entries, slots, this.#watched, wants), gradients = halves.inputs();
+      return {
+        get: (tensor) => gradients.get(tensor),
+        unneeded: () => halves.unneeded(),
+        weights: () => withoutRecording(() => halves.weights()),
+      };
+    });
+  }
+
+  #spend<T>(seeds: readonly Seed[], walk: (entries: readonly Entry[], slots: GradientSlots) => T): T {
     for (const seed of seeds) this.#checkSeed(seed);
     const entries = this.#entries;
-    const outer = recording;
-    recording = undefined;
     try {
-      const slots = new GradientSlots();
-      for (const [output, gradient] of seeds) slots.seed(output, gradient);
-      for (let i = entries.length - 1; i >= 0; i--) this.#visit(entries[i], slots);
-      const gradients = slots.handOut();
-      return { get: (tensor) => gradients.get(tensor) };
+      return withoutRecording(() => {
+        const slots = new GradientSlots();
+        for (const [output, gradient] of seeds) slots.seed(output, gradient);
+        return walk(entries, slots);
+      });
     } finally {
-      recording = outer;
       this.#entries = [];
       this.#reached = new Set();
     }
@@ -120,7 +151,7 @@ export class Tape {
     return input !== undefined && this.needs(input as Tensor);
   }
 
-  #checkSeed([output, gradient]: readonly [Tensor, Tensor]): void {
+  #checkSeed([output, gradient]: Seed): void {
     if (!this.needs(output)) {
       throw new RuntimeError("ERR_TAPE", `backward: ${output} was not recorded by this tape, or nothing it depends on needs a gradient,`
         + " or backward already ran."

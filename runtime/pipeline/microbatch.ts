@@ -16,12 +16,16 @@ export const edgeKey = (edge: Edge): string => `${outputKey(...edge.from)}>${out
  *
  * MB-1: `backward` adds the gradients of one output in the order of the graph's edges, wherever their consumers ran.
  * MB-2: inputs from elsewhere are adopted; what `forward` and `backward` return stays owned by the scope.
+ * MB-3: `backwardInputs` and then `backwardWeights` give the bits of `backward`; between them only what the weights need is kept, and
+ *       what `value` may be asked for.
  */
 export class MicrobatchPass {
   readonly scope: Scope;
   readonly #passes = new Map<string, ComponentPass>();
   readonly #values = new Map<string, Tensor>();
   readonly #sums = new Map<string, Tensor>();
+  /** Those that `backwardInputs` went through, in its order. */
+  readonly #halfway: ComponentPass[] = [];
 
   constructor(private readonly graph: Graph, private readonly nodes: readonly GraphNode[], private readonly context: ForwardContext, label: string) {
     this.scope = new Scope(label);
@@ -86,8 +90,30 @@ export class MicrobatchPass {
    * reached it. Returns the gradients of the parameters here, and of the edges whose producer is elsewhere.
    */
   backward(received: Crossing): { parameters: Map<string, Tensor>; crossing: Crossing } {
-    const gradients = new Map(Object.entries(received).map(([key, tensor]) => [key, this.scope.adopt(tensor)]));
     const parameters = new Map<string, Tensor>();
+    const crossing = this.#walkBack(received, (pass, seeds) => {
+      const found = pass.backward(seeds);
+      for (const [name, gradient] of found.parameters) parameters.set(name, gradient);
+      return found.inputs;
+    });
+    return { parameters, crossing };
+  }
+
+  /** The first half of `backward`, as far as the edges whose producer is elsewhere: their gradients. */
+  backwardInputs(received: Crossing): Crossing {
+    return this.#walkBack(received, (pass, seeds) => {
+      this.#halfway.push(pass);
+      return pass.backwardInputs(seeds);
+    });
+  }
+
+  /** The second half, after `backwardInputs`: the gradients of the parameters here. */
+  backwardWeights(): Map<string, Tensor> {
+    return this.scope.enter(() => new Map(this.#halfway.splice(0).flatMap((pass) => [...pass.backwardWeights()])));
+  }
+
+  #walkBack(received: Crossing, back: (pass: ComponentPass, seeds: Record<string, Tensor>) => Readonly<Record<string, Tensor>>): Crossing {
+    const gradients = new Map(Object.entries(received).map(([key, tensor]) => [key, this.scope.adopt(tensor)]));
     const crossing: Crossing = {};
     const here = new Set(this.nodes.map((node) => node.name));
     this.scope.enter(() => {
@@ -96,17 +122,16 @@ export class MicrobatchPass {
         if (!pass || node.frozen) continue;
         const seeds = this.#outputGradients(node, gradients);
         if (Object.keys(seeds).length === 0) continue;
-        const found = pass.backward(seeds);
-        for (const [name, gradient] of found.parameters) parameters.set(name, gradient);
+        const inputs = back(pass, seeds);
         for (const edge of this.graph.edges.filter((edge) => edge.to[0] === node.name && edge.gradient)) {
-          const gradient = found.inputs[edge.to[1]];
+          const gradient = inputs[edge.to[1]];
           if (!gradient) continue;
           gradients.set(edgeKey(edge), gradient);
           if (!here.has(edge.from[0])) crossing[edgeKey(edge)] = gradient;
         }
       }
     });
-    return { parameters, crossing };
+    return crossing;
   }
 
   #outputGradients(node: GraphNode, gradients: ReadonlyMap<string, Tensor>): Record<string, Tensor> {
