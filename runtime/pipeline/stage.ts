@@ -1,6 +1,6 @@
 import { type ActorContext, type RefOf, defineActor } from "../actor/index.ts";
 import { GradientTree } from "../autograd/index.ts";
-import { RuntimeError } from "../errors.ts";
+import { RuntimeError, fromFailure } from "../errors.ts";
 import { type EventLoopMeter, measureEventLoop } from "../metrics/index.ts";
 import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
 import type { HostBatch, ProcessStats } from "../plugin/index.ts";
@@ -24,6 +24,7 @@ import { type ShardEntry, saveShard } from "../checkpoint/index.ts";
  * STG-2: an edge has at most `credits` messages under way per direction; the receiver gives the credit back when it takes one.
  * STG-3: a tensor that is being sent stays alive until its bytes are out; everything else of a microbatch goes with its scope.
  * STG-4: nothing here is swallowed: what fails while a message is sent or received fails the step.
+ * STG-5: a step that waits ends at once when its caller gives up, its deadline passes, or a stage it shares an edge with is gone.
  */
 export interface StageSetup {
   transport: Transport;
@@ -61,6 +62,8 @@ interface State {
   actions: readonly Action[];
   edges: readonly StageEdge[];
   links: Map<string, Link>;
+  /** Ends the interest in the lives of the linked stages. */
+  unwatch: (() => void)[];
   inbox: Inbox<Crossing>;
   gradients?: Map<string, Tensor>;
   sums?: Map<string, Tensor>;
@@ -75,7 +78,7 @@ export const stage = defineActor({
   interleave: ["deliver", "release", "credit"],
 
   init: (setup: StageSetup): State => ({
-    setup, meter: measureEventLoop(), actions: [], edges: [], links: new Map(), inbox: new Inbox(), stepped: false,
+    setup, meter: measureEventLoop(), actions: [], edges: [], links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false,
   }),
 
   endpoints: {
@@ -104,10 +107,16 @@ export const stage = defineActor({
         const node = stageNode(peer);
         await state.setup.transport.connect(node);
         const edge = state.edges.find((edge) => edge.from === peer || edge.to === peer)!;
-        state.links.set(peer, {
+        const link: Link = {
           node, lane: createLane(lane, { node: stageNode(name) }), ref: context.system.remote(stage, node),
           credits: new Map([["activations", new Credits(edge.credits)], ["gradients", new Credits(edge.credits)]]),
-        });
+        };
+        state.links.set(peer, link);
+        state.unwatch.push(context.system.monitor(link.ref, ({ message, failure }) => {
+          const gone = new RuntimeError("ERR_DEAD", `stage ${name}: ${peer} is gone, nothing comes from it any more: ${message}`, { stage: name, peer }, failure && { cause: fromFailure(failure) });
+          state.inbox.fail(gone);
+          for (const credits of link.credits.values()) credits.fail(gone);
+        }));
       }));
       state.setup.linked();
     },
@@ -119,10 +128,10 @@ export const stage = defineActor({
     },
 
     /** Runs the schedule of one step up to, not including, the optimizer. */
-    async step(state: State, { header }: { header: StepHeader }): Promise<StageReport> {
+    async step(state: State, { header }: { header: StepHeader }, { signal }: ActorContext): Promise<StageReport> {
       if (!state.stepped) state.meter.reset(); // how the event loop fares while training, not while loading
       state.stepped = true;
-      const run = new StepRun(state, header);
+      const run = new StepRun(state, header, signal);
       try {
         return await run.run();
       } catch (error) {
@@ -172,6 +181,7 @@ export const stage = defineActor({
 
   async terminate(state) {
     state.meter.stop();
+    for (const unwatch of state.unwatch) unwatch();
     for (const crossing of state.inbox.drain()) for (const tensor of Object.values(crossing)) tensor.dispose();
     for (const tensor of [...(state.gradients?.values() ?? []), ...(state.sums?.values() ?? [])]) tensor.dispose();
     for (const link of state.links.values()) link.lane.close();
@@ -192,7 +202,7 @@ class StepRun {
   readonly #lastUse: ReadonlyMap<number, number>;
   #failure: { reason: unknown } | undefined;
 
-  constructor(private readonly state: State, private readonly header: StepHeader) {
+  constructor(private readonly state: State, private readonly header: StepHeader, private readonly signal: AbortSignal) {
     this.#model = modelOf(state);
     this.#tree = new GradientTree(header.microbatches.length);
     this.#sums = new GradientTree(header.microbatches.length);
@@ -224,7 +234,7 @@ class StepRun {
   }
 
   async #receive(microbatch: number, peer: string, carries: Delivery["carries"]): Promise<void> {
-    const tensors = await this.state.inbox.take(inboxKey(this.header.step, microbatch, peer, carries));
+    const tensors = await this.state.inbox.take(inboxKey(this.header.step, microbatch, peer, carries), this.signal);
     const key = `${carries}/${microbatch}`;
     this.#received.set(key, { ...this.#received.get(key), ...tensors });
     linkTo(this.state, peer).ref.credit.cast({ from: this.#model.name, carries });
@@ -256,7 +266,7 @@ class StepRun {
   async #send(microbatch: number, peer: string, carries: Delivery["carries"]): Promise<void> {
     const link = linkTo(this.state, peer);
     const tensors = carries === "activations" ? this.#activationsFor(peer, microbatch) : this.#gradientsFor(peer, microbatch);
-    await link.credits.get(carries)!.acquire();
+    await link.credits.get(carries)!.acquire(this.signal);
     const message = { step: this.header.step, microbatch, from: this.#model.name, carries };
     const sent = link.lane.send(tensors).then(({ descriptors, attachments }) => link.ref.deliver.cast({ ...message, descriptors }, { attachments }));
     sent.catch((reason: unknown) => { this.#failure ??= { reason }; }); // thrown by the next action, or by #finish
@@ -289,6 +299,7 @@ class StepRun {
   /** Frees what a failed step left. */
   abandon(): void {
     for (const pass of this.#passes.values()) pass.close();
+    for (const crossing of this.#received.values()) for (const tensor of Object.values(crossing)) tensor.dispose();
     this.#tree.dispose();
     this.#sums.dispose();
   }
