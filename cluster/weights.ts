@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parse, stringify } from "yaml";
 import {
-  adapterOf, bytesOf, checkOptions, copied, elements, families, findCheckpoint, fromFloat32, importProblems, mergeModule, openCheckpointTensors, openTensors, parseRecipe,
+  adapterOf, bytesOf, checkOptions, checkpointIn, copied, elements, families, familyOf, findCheckpoint, fromFloat32, importProblems, mergeModule, openCheckpointTensors, openTensors, parseRecipe,
   planExport, planImport, readAdapter, readManifest, readSidecar, RecipeError, recognise, requireFit, RuntimeError, toFloat32, totalBytes, touches, writeAdapter, writeImported, writeRelease,
   type Adapter, type ImportPlan, type Registry, type StoredDType, type TensorSource, type WritableTensor,
 } from "../runtime/index.ts";
@@ -43,8 +43,8 @@ export function inspect(path: string): Inspection {
 const formatOf = ({ format, names }: TensorSource): string => (names.length > 0 && names.every((name) => name.startsWith("base_model.model.")) ? "peft adapter" : format);
 
 function open(path: string): TensorSource {
-  const ours = ["manifest.json", "checkpoints", "latest"].some((name) => existsSync(join(path, name)));
-  return ours ? openCheckpointTensors(findCheckpoint(path)) : openTensors(path);
+  const ours = checkpointIn(path);
+  return ours === undefined ? openTensors(path) : openCheckpointTensors(ours);
 }
 
 export interface ImportChoice {
@@ -73,18 +73,20 @@ export async function importWeights(path: string, choice: ImportChoice): Promise
   const registry = await catalogue();
   const plugin = registry.resolve(choice.as);
   const source = openTensors(path);
-  const config = readSidecar(path, "config.json") ?? readSidecar(path, "params.json");
-  const base = choice.onto === undefined ? undefined : openCheckpointTensors(findCheckpoint(choice.onto));
+  let base: TensorSource | undefined;
   try {
+    const config = readSidecar(path, "config.json") ?? readSidecar(path, "params.json");
+    base = choice.onto === undefined ? undefined : openCheckpointTensors(findCheckpoint(choice.onto));
     const plan = planImport({ source, plugin, config, options: optionsOf(choice.set ?? []), biasResize: choice.biasResize });
     const problems = importProblems(plan);
     if (problems !== undefined && !choice.partial) throw new RuntimeError("ERR_CHECKPOINT", `${path}: does not give all that ${plugin.id} needs:${problems}\nWith --partial the import goes on without these.`, { path, ...listsOf(plan) });
-    const prefix = families.find(({ name }) => name === plan.family)!.targets[choice.as];
+    const prefix = familyOf(choice.as).targets[choice.as];
     const adapters = (choice.adapters ?? []).map((folder) => ({ folder, adapter: readAdapter(folder) }));
     const baseName = choice.anyBase ? undefined : (config?._name_or_path as string | undefined);
     for (const { adapter } of adapters) requireFit(adapter, (name) => plan.tensors.get(prefix + name)?.shape, baseName);
     const merged = adapters.reduce((tensors, { adapter }) => withAdapter(tensors, prefix, adapter), plan.tensors);
-    const others = base?.names.filter((name) => !name.startsWith(prefix) && !merged.has(name)).map((name) => [name, copied(base, name)] as const) ?? [];
+    const beside = base;
+    const others = beside?.names.filter((name) => !name.startsWith(prefix) && !merged.has(name)).map((name) => [name, copied(beside, name)] as const) ?? [];
     const tensors = new Map([...merged, ...others]);
     await writeImported(choice.out, {
       tensors, signal: choice.signal, recipe: recipeOf(prefix, choice, plan),
@@ -156,10 +158,18 @@ export interface ExportChoice {
 
 export interface ExportReport { out: string; as: string; dialect: string; component: string; files: string[]; tensors: number; bytes: number; left: string[] }
 
+/** Said of weights as a family writes them; an adapter is written as it is stored, in PEFT's names. */
+const familyOptions = ["dialect", "dtype", "maxShardBytes"] as const;
+
 const dtypes: Record<string, StoredDType> = { f32: "F32", bf16: "BF16", f16: "F16" };
 
 /** Writes one component of a checkpoint as released models are written, with config.json. */
 export async function exportWeights(checkpoint: string, choice: ExportChoice): Promise<ExportReport> {
+  const unused = choice.as === "peft" ? familyOptions.filter((option) => choice[option] !== undefined) : choice.alpha !== undefined ? ["alpha"] : [];
+  if (unused.length > 0) {
+    const said = unused.map((option) => `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`).join(" and ");
+    throw new RuntimeError("ERR_INPUT", `${said}: of no use to --as ${choice.as}: ${choice.as === "peft" ? "an adapter is written as it is stored, under PEFT's names, in one file" : "only an adapter has an alpha (--as peft)"}. Leave ${unused.length > 1 ? "them" : "it"} out.`, { as: choice.as, options: unused });
+  }
   const folder = findCheckpoint(checkpoint);
   const registry = await catalogue();
   const source = openCheckpointTensors(folder);
@@ -182,7 +192,7 @@ async function exportAdapter(source: TensorSource, { name, use, options }: Compo
   const lora = options.lora as { alpha?: number; dropout?: number; rslora?: boolean; name?: string; train?: string[] } | undefined;
   const scale = alpha ?? lora?.alpha;
   if (scale === undefined) throw new RuntimeError("ERR_INPUT", "--alpha is needed: no shape of an adapter tells it.");
-  const prefix = families.find(({ targets }) => Object.hasOwn(targets, use))!.targets[use];
+  const prefix = familyOf(use).targets[use];
   const causal = use.startsWith("decoder/");
   const adapter = adapterOf(source, prefix, { alpha: scale, dropout: lora?.dropout, useRslora: lora?.rslora, name: lora?.name, train: lora?.train, causal });
   const files = await writeAdapter(out, adapter, { wrapper: causal ? "causal" : "inner", signal });

@@ -85,7 +85,8 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
     .option("--limit <n>", "at most so many questions", positive)
     .option("--threads <n>", "threads", positive)
     .action(async (checkpoint: string, o: { limit?: number; threads?: number }) => {
-      const result = await evaluate(checkpoint, o);
+      const stop = stopOnSignals((message) => output.warn(message), { after: "after the current batch" });
+      const result = await evaluate(checkpoint, { ...o, signal: stop.signal }).finally(stop.dispose);
       output.event({ event: "evaluation", ...result } as { event: string });
       output.say(`${result.checkpoint}: step ${result.step}, ${result.examples} held-out examples${result.cutShort ? `, ${result.cutShort} answers cut short` : ""}`);
       for (const line of scoreLines({ ...heldOut(result.losses), ...result.scores })) output.say(`  ${line}`);

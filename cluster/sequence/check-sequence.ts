@@ -5,7 +5,7 @@
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import {
-  afresh, checkFile, findCheckpoint, fitOf, misfit, nearest, readManifest, RecipeError, RuntimeError, type CheckResult, type RecipeProblem, type Registry, type Shapes,
+  afresh, checkFile, findCheckpoint, fitOf, misfit, nearest, parameterShapes, readManifest, RecipeError, RuntimeError, type CheckResult, type RecipeProblem, type Registry, type Shapes,
 } from "../../runtime/index.ts";
 import type { Sequence, SequenceStage } from "./sequence-file.ts";
 
@@ -89,7 +89,7 @@ function shapesOf(checked: CheckResult | undefined): Shapes | undefined {
 
 function savedShapes(checkpoint: string, say: (said: { expected: string; found: string; fix: string }) => void): Shapes | undefined {
   try {
-    return new Map(readManifest(findCheckpoint(checkpoint)).tensors.filter(({ role }) => role === "parameter").map(({ name, shape }) => [name, shape]));
+    return parameterShapes(readManifest(findCheckpoint(checkpoint)));
   } catch (error) {
     if (!(error instanceof RuntimeError) || error.code !== "ERR_CHECKPOINT") throw error;
     say({ expected: "a checkpoint", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });

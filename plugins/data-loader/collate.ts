@@ -5,6 +5,7 @@
  * B-2: flat indices (`mlm_index`, `mim_index`, `dec_index`, `box_index`) ascend and count within the microbatch.
  */
 import type { HostMicrobatch, HostTensor } from "../../runtime/index.ts";
+import { f32, i32, padded, u8 } from "./host-tensors.ts";
 import { normalise } from "./pixels.ts";
 import type { DialogueText, PageText, UnitBox } from "./tokens.ts";
 
@@ -116,17 +117,7 @@ function microbatch(rows: readonly PageRow[], tensors: Record<string, HostTensor
   return { tensors, sampleIds: rows.map((row) => row.sampleId), keys: rows.map((row) => row.key) };
 }
 
-function padded(lengths: readonly number[]): number {
-  return Math.max(8, Math.ceil(Math.max(0, ...lengths) / 8) * 8);
-}
-
 /** Corners -> centre and size, which is what the box head predicts. */
 function centred([x0, y0, x1, y1]: UnitBox): number[] {
   return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0];
-}
-
-function f32(data: Float32Array, shape: readonly number[]): HostTensor { return { dtype: "f32", shape, data }; }
-function u8(data: Uint8Array, shape: readonly number[]): HostTensor { return { dtype: "u8", shape, data }; }
-function i32(data: Int32Array | number[], shape?: readonly number[]): HostTensor {
-  return { dtype: "i32", shape: shape ?? [data.length], data: data instanceof Int32Array ? data : Int32Array.from(data) };
 }

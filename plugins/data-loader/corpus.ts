@@ -49,18 +49,21 @@ export async function readCorpus(shards: readonly string[], side: number, most =
       }
     }
   }
-  if (corpus.pages.length === 0 && shards.length > 0) {
-    const [first] = corpus.faults;
-    throw dataError(first ?? { file: shards[0] }, `${shards.length} shard(s) hold no usable page${first ? `; first problem: ${first.problem}` : ""}`,
-      "Expected tars with <key>.jpg and <key>.json per page, as examples/convert writes them.");
-  }
+  requireUsable(shards, corpus, "<key>.jpg and <key>.json");
   return corpus;
+}
+
+/** C-3 */
+function requireUsable(shards: readonly string[], { pages, faults: [first] }: { pages: readonly unknown[]; faults: readonly Fault[] }, members: string): void {
+  if (pages.length > 0 || shards.length === 0) return;
+  throw dataError(first ?? { file: shards[0] }, `${shards.length} shard(s) hold no usable page${first ? `; first problem: ${first.problem}` : ""}`,
+    `Expected tars with ${members} per page, as examples/convert writes them.`);
 }
 
 /** A page without its image. */
 export interface TextPage { key: string; page: PageRecord }
 
-/** The records of pages whose images are not wanted; C-1 and C-2 hold, an image may be missing. */
+/** The records of pages whose images are not wanted; C-1 to C-3 hold, an image may be missing. */
 export async function readTexts(shards: readonly string[], most = Infinity): Promise<{ pages: TextPage[]; faults: Fault[]; skipped: number }> {
   const pages: TextPage[] = [], all: Fault[] = [];
   let skipped = 0;
@@ -80,6 +83,7 @@ export async function readTexts(shards: readonly string[], most = Infinity): Pro
       }
     }
   }
+  requireUsable(shards, { pages, faults: all }, "<key>.json");
   return { pages, faults: all, skipped };
 }
 

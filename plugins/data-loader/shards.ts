@@ -18,22 +18,20 @@ import { contiguous, EpochOrder, evaluationStep, site, stream } from "./order.ts
 import { readPage } from "./page-file.ts";
 import { dataError } from "./page-record.ts";
 import { decodePixels } from "./pixels.ts";
+import { buildTokenizer, filePatterns, tokenizerOption } from "./source-options.ts";
 import { findShards, type Fault } from "./tar.ts";
 import { dialogueText, pageText, type DialogueText, type PageText } from "./tokens.ts";
-
-const patterns = z.union([z.string(), z.array(z.string()).nonempty()]).transform((value) => (typeof value === "string" ? [value] : value));
 
 /** `<box>`, four corners, `</box>`: the least a box takes of an answer. */
 const boxTokens = 6;
 
 const options = z.strictObject({
-  /** Files of the train pages; `*`, `?` and `{000..002}` are expanded. Relative to the recipe. */
-  shards: patterns,
-  held_out: patterns.optional(),
+  /** Files of the train pages. */
+  shards: filePatterns,
+  held_out: filePatterns.optional(),
   /** Usable pages of each at most, in their order: to try something on a few. */
   pages: z.int().positive().optional(),
-  /** A `tokenizer.json`, or a tokenizer plugin. */
-  tokenizer: z.union([z.string(), z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) })]),
+  tokenizer: tokenizerOption,
   objective: z.enum(["joint", "answer"]).default("joint"),
   task: z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) }).default({ use: "task/receipt-fields", options: {} }),
   /** Side of the square the model sees, and of one patch, in pixels. */
@@ -69,9 +67,7 @@ export const shards = definePlugin({
       : { ...sizes, Na: B * o.max_answer, K: B * Math.floor(o.max_answer / boxTokens) };
   },
   create(o, host) {
-    const tokenizer = typeof o.tokenizer === "string"
-      ? host.build<Tokenizer>("tokenizer/byte-bpe", { file: o.tokenizer }, "tokenizer")
-      : host.build<Tokenizer>(o.tokenizer.use, o.tokenizer.options, "tokenizer");
+    const tokenizer = buildTokenizer(o.tokenizer, host);
     const task = host.build<Task>(o.task.use, o.task.options, "task");
     return new ShardLoader(o, tokenizer, task, (path) => host.resolvePath(path));
   },

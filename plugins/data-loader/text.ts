@@ -10,20 +10,20 @@ import {
   definePlugin, firstTextId, port, RuntimeError, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type HostTensor, type Ports, type Split, type Tokenizer,
 } from "../../runtime/index.ts";
 import { readTexts, type TextPage } from "./corpus.ts";
+import { i32, padded, u8 } from "./host-tensors.ts";
 import { corrupt } from "./masking.ts";
 import { contiguous, EpochOrder, evaluationStep, site, stream } from "./order.ts";
 import { dataError } from "./page-record.ts";
 import { packedWindows, sentences, tokenMask, type Window } from "./sequences.ts";
+import { buildTokenizer, filePatterns, tokenizerOption } from "./source-options.ts";
 import { findShards, type Fault } from "./tar.ts";
 
-const patterns = z.union([z.string(), z.array(z.string()).nonempty()]).transform((value) => (typeof value === "string" ? [value] : value));
-
 const options = z.strictObject({
-  /** As `data-loader/shards` has them; images are not read. */
-  shards: patterns,
-  held_out: patterns.optional(),
+  /** Of the train pages; images are not read. */
+  shards: filePatterns,
+  held_out: filePatterns.optional(),
   pages: z.int().positive().optional(),
-  tokenizer: z.union([z.string(), z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) })]),
+  tokenizer: tokenizerOption,
   objective: z.enum(["causal", "mntp", "sentences"]).default("causal"),
   /** Tokens of a window; of a sentence at most. */
   length: z.int().min(8).default(256),
@@ -54,9 +54,7 @@ export const text = definePlugin({
   counts: ({ objective }) => ["pages", countOf[objective]],
   maxDims: ({ length }, { B = 1 }) => ({ T: length, Nm: B * length }),
   create(o, host) {
-    const tokenizer = typeof o.tokenizer === "string"
-      ? host.build<Tokenizer>("tokenizer/byte-bpe", { file: o.tokenizer }, "tokenizer")
-      : host.build<Tokenizer>(o.tokenizer.use, o.tokenizer.options, "tokenizer");
+    const tokenizer = buildTokenizer(o.tokenizer, host);
     return new TextLoader(o, tokenizer, (path) => host.resolvePath(path));
   },
 });
@@ -80,11 +78,11 @@ class TextLoader implements DataLoader {
       const corpus = await readTexts(findShards(from.map(this.resolve)), pages);
       this.#faults.push(...corpus.faults);
       const texts = this.#cut(corpus.pages);
+      if (texts.length === 0) throw dataError({ file: from.join(", ") }, `${corpus.pages.length} pages hold no text of ${this.options.length} tokens`, "Give more pages, or a smaller `length`.");
       Object.assign(this.#stats, { [`${split}_pages`]: corpus.pages.length, [`${split}_texts`]: texts.length, skipped_samples: this.#stats.skipped_samples + corpus.skipped });
       return texts;
     };
     const train = await read("train", shards), heldOut = held_out ? await read("held_out", held_out) : [];
-    if (train.length === 0) throw dataError({ file: shards.join(", ") }, `${this.#stats.train_pages} pages hold no text of ${this.options.length} tokens`, "Give more pages, or a smaller `length`.");
     this.#stats.faults = this.#faults.length;
     this.#order = new EpochOrder(train.length);
     this.#texts = { train, "held-out": heldOut };
@@ -162,7 +160,7 @@ class TextLoader implements DataLoader {
 
   #collate(rows: readonly Row[]): HostMicrobatch {
     const { objective, length } = this.options;
-    const T = objective === "sentences" ? Math.ceil(Math.max(8, ...rows.map((row) => row.ids.length)) / 8) * 8 : length;
+    const T = objective === "sentences" ? padded(rows.map((row) => row.ids.length)) : length;
     const ids = new Int32Array(rows.length * T).fill(this.tokenizer.special.pad), mask = new Uint8Array(rows.length * T), labels = new Int32Array(rows.length * T).fill(-100);
     const index: number[] = [], targets: number[] = [];
     rows.forEach((row, b) => {
@@ -171,10 +169,9 @@ class TextLoader implements DataLoader {
       labels.set(row.labels, b * T);
       row.labels.forEach((label, t) => { if (t > 0 && label !== -100) index.push(b * T + t - 1), targets.push(label); });
     });
-    const i32 = (data: Int32Array, shape: number[]): HostTensor => ({ dtype: "i32", shape, data });
-    const tensors: Record<string, HostTensor> = { text_ids: i32(ids, [rows.length, T]), text_mask: { dtype: "u8", shape: [rows.length, T], data: mask } };
+    const tensors: Record<string, HostTensor> = { text_ids: i32(ids, [rows.length, T]), text_mask: u8(mask, [rows.length, T]) };
     if (objective !== "sentences") tensors.labels = i32(labels, [rows.length, T]);
-    if (objective === "mntp") Object.assign(tensors, { mntp_index: i32(Int32Array.from(index), [index.length]), mntp_targets: i32(Int32Array.from(targets), [targets.length]) });
+    if (objective === "mntp") Object.assign(tensors, { mntp_index: i32(index), mntp_targets: i32(targets) });
     return { tensors, sampleIds: rows.map((row) => row.sampleId), keys: rows.map((row) => row.key) };
   }
 }

@@ -81,7 +81,7 @@ export function lastReal(real: readonly boolean[], batch: number): Int32Array {
 }
 
 /** Frees everything a generation holds. Twice is allowed. */
-export function release({ caches, borrowed, keyMask, real, hidden }: Generation): void {
+export function release({ caches, borrowed, keyMask, real, hidden }: Pick<Generation, "caches" | "borrowed"> & Partial<Generation>): void {
   for (const cache of caches) nn.releaseCache(cache);
   for (const tensor of [...Object.values(borrowed), keyMask, real, hidden]) tensor?.dispose();
 }

@@ -73,7 +73,7 @@ export const llamaDecoder = definePlugin({
       memory: port(["B", "M", memory_width]), memory_mask: port(["B", "M"], { dtype: "u8" }),
       prompt: port(["B", memory_width], { optional: true }),
       dec_ids: port(["B", "A"], { dtype: "i32" }), dec_mask: port(["B", "A"], { dtype: "u8" }),
-      ...(o.share_base_with_text && { base: port([baseSize({ vocabulary, width, ...o })]) }),
+      ...(o.share_base_with_text && { base: port([nn.llamaStackSize({ vocabulary, width, kvHeads: o.kv_heads, headDim: o.head_dim ?? width / o.heads, ...o })]) }),
     },
     out: { hidden: port(["B", "A", width]), embedding: port([vocabulary, width]) },
   }),
@@ -130,15 +130,20 @@ export const llamaDecoder = definePlugin({
       begin: (inputs, { precision }) => {
         const borrowed = inputs.base ? keepOnly(() => base.cut(inputs.base)) : {};
         let caches: nn.KeyValueCache[] = [], length = 0;
-        const kept = base.with(borrowed, () => keepOnly(() => {
-          const { prefix, mask } = prefixOf.forward(inputs, precision);
-          length = prefix.shape[1];
-          const capacity = capacityFor(length);
-          caches = layers.map(() => ({ capacity }));
-          run(prefix, positionsOf(mask), mask, { cached: { at: fromArray([0], [1], "i32"), caches } });
-          return { keyMask: concat([mask, zeros([mask.shape[0], capacity - length], "u8")], 1), real: countReal(mask) };
-        }));
-        return { caches, length, precision, borrowed, ...kept } satisfies Generation;
+        try {
+          const kept = base.with(borrowed, () => keepOnly(() => {
+            const { prefix, mask } = prefixOf.forward(inputs, precision);
+            length = prefix.shape[1];
+            const capacity = capacityFor(length);
+            caches = layers.map(() => ({ capacity }));
+            run(prefix, positionsOf(mask), mask, { cached: { at: fromArray([0], [1], "i32"), caches } });
+            return { keyMask: concat([mask, zeros([mask.shape[0], capacity - length], "u8")], 1), real: countReal(mask) };
+          }));
+          return { caches, length, precision, borrowed, ...kept } satisfies Generation;
+        } catch (error) {
+          release({ caches, borrowed });
+          throw error;
+        }
       },
 
       /**
@@ -180,7 +185,3 @@ export const llamaDecoder = definePlugin({
 
 /** Standard deviation of the embedding table at the start. Source: the Llama releases. */
 const tableStd = 0.02;
-
-/** Numbers in table, layers and norm. */
-const baseSize = ({ vocabulary, width, layers, heads, kv_heads, head_dim = width / heads, hidden }: Omit<Options, "memory_width">): number =>
-  vocabulary * width + layers * (width * head_dim * 2 * (heads + kv_heads) + 3 * width * hidden + 2 * width) + width;

@@ -1,5 +1,6 @@
 /** What a language model's head reads: the state before a token, which is where a causal model says what comes next. */
-import { gatherRows, port, reshape, RuntimeError, slice, type Port, type Tensor } from "../../runtime/index.ts";
+import { port, reshape, slice, type Port, type Tensor } from "../../runtime/index.ts";
+import { labelledRows, type Labels } from "./labelled-rows.ts";
 
 /** Ports of `states` and of the table (V, D) whose rows turn them into logits: the encoder's `embedding`, or its own `head`. */
 export const headPorts = ({ vocabulary, width }: { vocabulary: number; width: number }): Record<string, Port> =>
@@ -12,9 +13,7 @@ export function beforeEach(states: Tensor, labels: Tensor): { rows: Tensor; targ
 }
 
 /** Either labels of all tokens, or index i32 (K), the flat positions b * T + t before those asked, and what they are. */
-export function askedBefore(objective: string, states: Tensor, { labels, index, targets }: { labels?: Tensor; index?: Tensor; targets?: Tensor }, names: readonly string[]): { rows: Tensor; targets: Tensor } {
-  if (index && targets && !labels) return { rows: gatherRows(reshape(states, [states.shape[0] * states.shape[1], states.shape[2]]), index), targets };
-  if (labels && !index && !targets) return beforeEach(states, labels);
-  throw new RuntimeError("ERR_RECIPE", `${objective}: expected ${names[1]} and ${names[2]} together, or ${names[0]} alone, to be connected. `
-    + "Connect them in the recipe's `in:` of this component.", { objective, ports: [...names] });
+export function askedBefore(objective: string, states: Tensor, asked: Labels, ports: readonly string[]): { rows: Tensor; targets: Tensor } {
+  const { labels, index, targets } = asked;
+  return labels && !index && !targets ? beforeEach(states, labels) : labelledRows(objective, states, asked, ports);
 }

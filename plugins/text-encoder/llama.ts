@@ -69,7 +69,7 @@ export const llamaEncoder = definePlugin({
       states: port(["B", "T", width]), embedding: port([vocabulary, width]),
       ...(lm_head !== "none" && { head: port([vocabulary, width]) }),
       ...(pooling && { pooled: port(["B", width]) }), ...(passes === 2 && { pooled_again: port(["B", width]) }),
-      ...(share_base && { base: port([baseSize({ vocabulary, width, ...o })]) }),
+      ...(share_base && { base: port([nn.llamaStackSize({ vocabulary, width, kvHeads: o.kv_heads, headDim: o.head_dim, ...o })]) }),
     },
   }),
   create(o): TensorComponent & { adapters: nn.AdapterSet } {
@@ -125,10 +125,6 @@ export const llamaEncoder = definePlugin({
     };
   },
 });
-
-/** Numbers in table, layers and norm. */
-const baseSize = (o: { vocabulary: number; width: number; layers: number; heads: number; kv_heads: number; head_dim: number; hidden: number }): number =>
-  o.vocabulary * o.width + o.layers * (o.width * o.head_dim * 2 * (o.heads + o.kv_heads) + 3 * o.width * o.hidden + 2 * o.width) + o.width;
 
 /** How long the text becomes, and in which groups its tokens see each other. */
 function groupsOf({ ratio, group, wrap }: { ratio: number; group?: number; wrap: "split" | "roll" }, length: number): { length: number; rule: { size: number; wrap: "split" | "roll" } } {

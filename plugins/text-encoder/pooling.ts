@@ -1,5 +1,5 @@
 /** One vector per text: states (B, T, D), mask u8 (B, T) of the positions to read -> (B, D); zeros where there are none. Source: BehnamGhader et al. 2024. */
-import { add, cast, concat, div, eq, full, maskedMean, mul, reshape, slice, sumTo, widened, zeros, type Tensor } from "../../runtime/index.ts";
+import { add, cast, div, eq, full, maskedMean, mul, reshape, runningSum, slice, sumTo, widened, type Tensor } from "../../runtime/index.ts";
 
 /** `weighted_mean`: position n of the real ones has weight n. `last` and `eos` (a text ends with its end token) read the last real one. */
 export const poolings = ["mean", "weighted_mean", "last", "eos"] as const;
@@ -15,12 +15,4 @@ export function pooled(states: Tensor, mask: Tensor, how: Pooling): Tensor {
   const sum = sumTo(weights, [batch, 1]), share = div(weights, add(sum, cast(eq(sum, full([1], 0, wide)), wide)));
   const weighted = mul(states, reshape(share, [batch, length, 1]));
   return reshape(sumTo(weighted, [batch, 1, width]), [batch, width]);
-}
-
-/** x (B, N) -> running sums along N, in log2(N) additions of the sums so far shifted right. Source: Hillis and Steele 1986. */
-function runningSum(x: Tensor): Tensor {
-  const [batch, length] = x.shape;
-  let sums = x;
-  for (let shift = 1; shift < length; shift *= 2) sums = add(sums, concat([zeros([batch, shift], x.dtype), slice(sums, 1, 0, length - shift)], 1));
-  return sums;
 }

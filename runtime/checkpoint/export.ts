@@ -1,5 +1,5 @@
 import { RuntimeError, nearest } from "../errors.ts";
-import { families } from "./families/index.ts";
+import { familyOf } from "./families/index.ts";
 import type { Config, Dialect } from "./families/family.ts";
 import { movedBack, movedShape, rowsOf } from "./families/moves.ts";
 import { theirNames } from "./families/name-map.ts";
@@ -29,8 +29,7 @@ export interface ExportPlan {
 
 /** The tensors of one component under a family's names. Throws ERR_INPUT for an unknown dialect or a component without a family, ERR_CHECKPOINT when nothing is there to export. */
 export function planExport({ source, use, options, dialect: wanted, dtype }: ExportRequest): ExportPlan {
-  const family = families.find(({ targets }) => Object.hasOwn(targets, use));
-  if (!family) throw new RuntimeError("ERR_INPUT", `${use}: no format of released checkpoints is known for it. Known: ${families.flatMap(({ targets }) => Object.keys(targets)).join(", ")}.`, { use });
+  const family = familyOf(use);
   const dialect = dialectOf(family.dialects, wanted);
   const prefix = family.targets[use];
   const heads = { heads: options.heads as number | undefined, kvHeads: options.kv_heads as number | undefined };

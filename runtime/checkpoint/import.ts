@@ -2,7 +2,7 @@ import { resizePositions, resizeRelativeBias } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type Plugin, type PluginHost, type TensorComponent, checkOptions, RecipeError } from "../plugin/index.ts";
 import { keysOf } from "../plugin/options.ts";
-import { families } from "./families/index.ts";
+import { familyOf } from "./families/index.ts";
 import type { Config, Family, Setting } from "./families/family.ts";
 import { type Found, type NameMap, recognise } from "./families/name-map.ts";
 import { type Heads, joinedEntry, moved, movedShape } from "./families/moves.ts";
@@ -73,12 +73,6 @@ export function importProblems(plan: ImportPlan): string | undefined {
     ...plan.unsupported.map(({ option, value, from }) => `not supported: ${from} says ${option} = ${JSON.stringify(value)}, for which the component has no option`),
   ];
   return lines.length === 0 ? undefined : lines.map((line) => `\n  ${line}`).join("");
-}
-
-function familyOf(use: string): Family {
-  const family = families.find(({ targets }) => Object.hasOwn(targets, use));
-  if (family) return family;
-  throw new RuntimeError("ERR_INPUT", `${use}: no released checkpoints are known for it. Known: ${families.flatMap(({ targets }) => Object.keys(targets)).join(", ")}.`, { use });
 }
 
 function place(plan: ImportPlan, used: Set<string>, map: NameMap, { source, biasResize }: ImportRequest, prefix: string, name: string, shape: readonly number[]): void {

@@ -6,7 +6,7 @@ export { openTorchFile } from "./torch-file.ts";
 export { openTensors, readSidecar } from "./tensor-files.ts";
 export * from "./manifest.ts";
 export * from "./shard.ts";
-export { families } from "./families/index.ts";
+export { families, familyOf } from "./families/index.ts";
 export type { Dialect, Family, Rule, Setting } from "./families/family.ts";
 export { type NameMap, mapNames, recognise, theirNames } from "./families/name-map.ts";
 export * from "./import.ts";

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { RuntimeError } from "../errors.ts";
 import { reason, syncFolder, writeSynced } from "./durable.ts";
@@ -62,13 +62,25 @@ export function listCheckpoints(root: string): string[] {
 
 /** The folder of a checkpoint given itself, a `checkpoints` folder or a run folder. Throws ERR_CHECKPOINT naming what was looked for. */
 export function findCheckpoint(path: string): string {
+  const found = checkpointIn(path);
+  if (found !== undefined) return found;
+  throw new RuntimeError("ERR_CHECKPOINT", `${path}: no checkpoint here: expected a manifest.json, or step-<n> folders holding one, found ${existsSync(path) ? "neither" : "no such folder"}.`, { path });
+}
+
+/** The same, undefined where there is none. */
+export function checkpointIn(path: string): string | undefined {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) return undefined;
   for (const root of [path, join(path, "checkpoints")]) {
     if (existsSync(join(root, "manifest.json"))) return root;
     const newest = listCheckpoints(root).at(-1);
     if (newest) return join(root, newest);
   }
-  throw new RuntimeError("ERR_CHECKPOINT", `${path}: no checkpoint here: expected a manifest.json, or step-<n> folders holding one, found ${existsSync(path) ? "neither" : "no such folder"}.`, { path });
+  return undefined;
 }
+
+/** Shapes of the parameters by name. */
+export const parameterShapes = ({ tensors }: Manifest): Map<string, readonly number[]> =>
+  new Map(tensors.filter(({ role }) => role === "parameter").map(({ name, shape }) => [name, shape]));
 
 export function readManifest(folder: string): Manifest {
   const path = join(folder, "manifest.json");

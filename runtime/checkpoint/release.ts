@@ -45,12 +45,11 @@ export async function writeRelease(target: string, o: WriteOptions & {
  * A run loads it by name (`train.from`). All or nothing.
  */
 export async function writeImported(target: string, o: WriteOptions & {
-  tensors: ReadonlyMap<string, WritableTensor>; recipe: string; imported: NonNullable<Manifest["imported"]>; files?: Readonly<Record<string, string>>;
+  tensors: ReadonlyMap<string, WritableTensor>; recipe: string; imported: NonNullable<Manifest["imported"]>;
 }): Promise<void> {
   await createFolder(target, async (partial) => {
     await write(join(partial, "model.safetensors"), o.tensors, {}, o, 0, o.tensors.size);
     writeSynced(join(partial, "recipe.yaml"), o.recipe);
-    for (const [name, text] of Object.entries(o.files ?? {})) writeSynced(join(partial, name), text);
     const tensors = [...o.tensors].map(([name, { dtype, shape }]): ShardEntry => ({ name, shape, dtype, file: "model.safetensors", role: "parameter" }));
     const manifest: Manifest = {
       version: manifestVersion, step: 0, seed: 0, recipe: "recipe.yaml", ledger: { step: 0, samplesSeen: 0 }, topology: { stages: {} }, tensors, imported: o.imported,

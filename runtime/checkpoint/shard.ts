@@ -56,7 +56,7 @@ export interface CheckpointReader {
 
 export function openCheckpoint(folder: string): CheckpointReader {
   const manifest = readManifest(folder);
-  const files = new Map<string, SafetensorsFile>();
+  const files = new Shards(folder);
   const where = { parameter: new Map<string, ShardEntry>(), optimizer: new Map<string, ShardEntry>() };
   for (const entry of manifest.tensors) where[entry.role].set(entry.name, entry);
   const slots = new Map<string, string[]>();
@@ -64,15 +64,7 @@ export function openCheckpoint(folder: string): CheckpointReader {
     const at = name.lastIndexOf(slotMark);
     slots.set(name.slice(0, at), [...(slots.get(name.slice(0, at)) ?? []), name.slice(at + 1)]);
   }
-  const read = (entry: ShardEntry): Float32Array | Float64Array => {
-    let file = files.get(entry.file);
-    if (!file) files.set(entry.file, (file = openSafetensors(join(folder, entry.file))));
-    const found = file.entry(entry.name);
-    if (found?.dtype !== entry.dtype || found.shape.join() !== entry.shape.join()) {
-      throw new RuntimeError("ERR_CHECKPOINT", `${join(folder, entry.file)}: "${entry.name}" is ${found ? formatEntry(found) : "missing"}, the manifest says ${entry.dtype} (${entry.shape.join(", ")}).`, { name: entry.name });
-    }
-    return readNumbers(file, entry.name);
-  };
+  const read = (entry: ShardEntry): Float32Array | Float64Array => readNumbers(files.holding(entry), entry.name);
   return {
     manifest,
     parameter: (name) => {
@@ -80,32 +72,54 @@ export function openCheckpoint(folder: string): CheckpointReader {
       return entry && read(entry);
     },
     optimizerState: (name) => Object.fromEntries((slots.get(name) ?? []).map((slot) => [slot, read(where.optimizer.get(`${name}${slotMark}${slot}`)!)])),
-    close: () => files.forEach((file) => file.close()),
+    close: () => files.close(),
   };
+}
+
+/** The files of a checkpoint, each opened when something in it is wanted. */
+class Shards {
+  readonly #files = new Map<string, SafetensorsFile>();
+
+  constructor(readonly folder: string) {}
+
+  /** Throws ERR_CHECKPOINT where the file does not hold what the manifest says. */
+  holding({ name, file, dtype, shape }: ShardEntry): SafetensorsFile {
+    let opened = this.#files.get(file);
+    if (!opened) this.#files.set(file, (opened = openSafetensors(join(this.folder, file))));
+    const found = opened.entry(name);
+    if (found?.dtype === dtype && found.shape.join() === shape.join()) return opened;
+    throw new RuntimeError("ERR_CHECKPOINT", `${join(this.folder, file)}: "${name}" is ${found ? formatEntry(found) : "missing"}, the manifest says ${dtype} (${shape.join(", ")}).`, { name });
+  }
+
+  get bytesRead(): number {
+    return [...this.#files.values()].reduce((sum, file) => sum + file.bytesRead, 0);
+  }
+
+  close(): void {
+    for (const file of this.#files.values()) file.close();
+  }
 }
 
 /** The parameters of a checkpoint as a source of tensors: what export and inspect read. */
 export function openCheckpointTensors(folder: string): TensorSource {
   const manifest = readManifest(folder);
   const where = new Map(manifest.tensors.filter(({ role }) => role === "parameter").map((entry) => [entry.name, entry]));
-  const files = new Map<string, SafetensorsFile>();
+  const files = new Shards(folder);
   const file = (name: string): SafetensorsFile => {
     const entry = where.get(name);
     if (!entry) throw new RuntimeError("ERR_CHECKPOINT", `${folder}: holds no "${name}".`, { path: folder, name });
-    let opened = files.get(entry.file);
-    if (!opened) files.set(entry.file, (opened = openSafetensors(join(folder, entry.file))));
-    return opened;
+    return files.holding(entry);
   };
   return {
     path: folder, metadata: {},
     format: "octavo checkpoint",
     names: [...where.keys()],
-    get bytesRead() { return [...files.values()].reduce((sum, opened) => sum + opened.bytesRead, 0); },
+    get bytesRead() { return files.bytesRead; },
     entry: (name) => {
       const entry = where.get(name);
       return entry && { dtype: entry.dtype as StoredDType, shape: entry.shape };
     },
     bytes: (name, from, length) => file(name).bytes(name, from, length),
-    close: () => files.forEach((opened) => opened.close()),
+    close: () => files.close(),
   };
 }

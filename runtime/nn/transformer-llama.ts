@@ -96,6 +96,12 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
   };
 }
 
+/** Numbers in table, layers and final norm of a stack, adapters not counted. */
+export function llamaStackSize(o: { vocabulary: number; width: number; layers: number; heads: number; kvHeads: number; headDim: number; hidden: number }): number {
+  const layer = o.width * o.headDim * 2 * (o.heads + o.kvHeads) + 3 * o.width * o.hidden + 2 * o.width;
+  return o.vocabulary * o.width + o.layers * layer + o.width;
+}
+
 /** Puts more positions into the cache; its first `count` positions. */
 function written(room: KeyValueCache, which: "k" | "v", more: Tensor, at: Tensor, count: number): Tensor {
   const whole = room[which] ??= owned(zeros([more.shape[0], room.capacity, more.shape[2]], more.dtype));

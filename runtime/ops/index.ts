@@ -16,6 +16,7 @@ export { nearestCode } from "./nearest-code.ts";
 export { layerNorm, rmsNorm, l2Normalize } from "./norm.ts";
 export { sum, mean, max, argmax, logSumExp, l2Norm, maskedMean, zeroGradient, detach } from "./reduce.ts";
 export { type ResizeOptions, resize } from "./resize.ts";
+export { runningSum } from "./running-sum.ts";
 export { reshape, slice, split, concat, pad, permute } from "./shape.ts";
 export { softmax, logSoftmax } from "./softmax.ts";
 export { topK } from "./top-k.ts";

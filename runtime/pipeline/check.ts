@@ -7,7 +7,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { findCheckpoint, readManifest } from "../checkpoint/index.ts";
+import { findCheckpoint, parameterShapes, readManifest } from "../checkpoint/index.ts";
 import { RuntimeError, nearest } from "../errors.ts";
 import type { PluginHost } from "../plugin/define.ts";
 import type { DataLoader } from "../plugin/kinds.ts";
@@ -156,8 +156,8 @@ class Check extends Builder {
     const node = nodes.find(({ name }) => name === component);
     if (!this.#isThere(from, path) || !node) return;
     try {
-      const { tensors } = readManifest(findCheckpoint(resolve(this.recipe.folder, from)));
-      const fit = fitOf(node.parameters, new Map(tensors.filter(({ role }) => role === "parameter").map(({ name, shape }) => [name, shape])));
+      const shapes = parameterShapes(readManifest(findCheckpoint(resolve(this.recipe.folder, from))));
+      const fit = fitOf(node.parameters, shapes);
       const wrong = misfit(fit, component, from), fresh = afresh(fit, component, from);
       if (wrong) this.say(path, wrong);
       else if (fresh !== undefined) this.fresh.push(fresh);

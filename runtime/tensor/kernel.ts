@@ -61,7 +61,7 @@ export function accumulate(x: Tensor, y: Tensor): void {
 }
 
 /** The elements of all of them in order -> f64 (how many they are), to be read at once. At most 511 tensors. */
-export function collect(tensors: readonly Tensor[]): Tensor {
+export function numbersOf(tensors: readonly Tensor[]): Tensor {
   const y = allocate([tensors.reduce((size, tensor) => size + tensor.size, 0)], "f64");
   collectKernel([...tensors, y]);
   return y;

@@ -5,7 +5,7 @@ import { slice } from "../ops/index.ts";
 import { MicrobatchPass, outputKey, scalarPorts } from "../pipeline/microbatch.ts";
 import { applySums, combineScalars, moveParameters, sumsOfSquares } from "../pipeline/update.ts";
 import type { ForwardContext } from "../plugin/index.ts";
-import { type HostTensor, type NamedTensors, Scope, type Tensor, collect, refuseRecording } from "../tensor/index.ts";
+import { type HostTensor, type NamedTensors, Scope, type Tensor, numbersOf, refuseRecording } from "../tensor/index.ts";
 import type { StepInput, StepResult } from "./step.ts";
 
 /**
@@ -54,7 +54,7 @@ function wholeStep(input: StepInput, data: NamedTensors): NamedTensors {
   try {
     const scalars = microbatches.flatMap((_, index) => oneMicrobatch(input, data, index, tree, sums));
     const norm = update(input, new Map(inNameOrder(tree.result())), data[schedule]);
-    return { numbers: collect([norm, ...scalars]), ...Object.fromEntries(sums.result()) };
+    return { numbers: numbersOf([norm, ...scalars]), ...Object.fromEntries(sums.result()) };
   } finally {
     tree.dispose();
     sums.dispose();
@@ -71,7 +71,7 @@ function oneMicrobatch({ graph, batch, seed, precision }: StepInput, data: Named
     pass.forward(ofMicrobatch(index, data));
     tree.push(index, pass.backward({}).parameters);
     sums.push(index, pass.sums());
-    return [collect(pass.scalars().map(([name, tensor]) => oneElement(name, tensor)))];
+    return [numbersOf(pass.scalars().map(([name, tensor]) => oneElement(name, tensor)))];
   } finally {
     pass.close();
   }

@@ -68,6 +68,7 @@ export async function* writeAnswers({ decoder, state, ids }: Begun, { tokenizer,
       for (const [row, { settled }] of searches.entries()) {
         for (; told[row] < settled.length; told[row]++) yield { row, number: told[row], id: settled[told[row]] };
       }
+      if (searches.every((search) => search.done)) break; // nobody reads rows that are branched off now
       if (parents.length !== from || parents.some((parent, row) => parent !== row)) {
         const before = state;
         state = decoder.branch(before, parents);

@@ -27,9 +27,12 @@ export interface ScoreOptions {
 /**
  * How likely each of the `candidates` is as the whole answer to each example: per example one score per candidate, in their order. A page's
  * prefix and instruction are computed once; candidates go on from copies of its caches. Throws ERR_INPUT for a list that is empty, says
- * something twice or nothing.
+ * something twice or nothing, and for a batch of none.
  */
 export async function scoreAnswers(model: StageModel, examples: readonly Example[], candidates: readonly string[], { batch = 8, rows = 64, signal }: ScoreOptions = {}): Promise<AnswerScore[][]> {
+  for (const [option, value] of Object.entries({ batch, rows })) {
+    if (!Number.isInteger(value) || value < 1) throw new RuntimeError("ERR_INPUT", `${option}: expected a whole number of at least 1, got ${value}.`, { option, got: value });
+  }
   const tokens = candidateTokens(candidates, model.loader?.tokenizer);
   const scores: AnswerScore[][] = [];
   for (let from = 0; from < examples.length; from += batch) {

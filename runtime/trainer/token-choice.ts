@@ -30,8 +30,7 @@ export function logSumExp(logits: ArrayLike<number>, ranges: IdRanges = [[0, log
 export function mostLikely(logits: ArrayLike<number>, ranges: IdRanges, count: number): number[] {
   const better = (a: number, b: number): boolean => logits[a] > logits[b] || (logits[a] === logits[b] && a < b);
   if (count > fewAtOnce) {
-    const ids = ranges.flatMap(([from, to]) => Array.from({ length: to - from }, (_, i) => from + i));
-    return ids.sort((a, b) => (better(a, b) ? -1 : 1)).slice(0, count);
+    return idsOf(ranges).sort((a, b) => (better(a, b) ? -1 : 1)).slice(0, count);
   }
   const best: number[] = [];
   for (const [from, to] of ranges) {
@@ -46,13 +45,15 @@ export function mostLikely(logits: ArrayLike<number>, ranges: IdRanges, count: n
   return best;
 }
 
+const idsOf = (ranges: IdRanges): number[] => ranges.flatMap(([from, to]) => Array.from({ length: to - from }, (_, i) => from + i));
+
 /** Beyond so many, sorting all is faster than inserting one by one. */
 const fewAtOnce = 64;
 
 /** The allowed id that stands at share `u` of [0, 1) of what temperature, top-k and top-p leave. -1 when nothing is allowed. */
 export function drawToken(logits: ArrayLike<number>, ranges: IdRanges, { temperature, topK, topP }: Sampling, u: number): number {
   const everything = topK === Infinity && topP >= 1;
-  let ids = everything ? ranges.flatMap(([from, to]) => Array.from({ length: to - from }, (_, i) => from + i)) : mostLikely(logits, ranges, topK);
+  let ids = everything ? idsOf(ranges) : mostLikely(logits, ranges, topK);
   if (ids.length === 0) return -1;
   const peak = ids.reduce((most, id) => Math.max(most, logits[id]), -Infinity);
   let weights = ids.map((id) => (peak === -Infinity ? 1 : Math.exp((logits[id] - peak) / temperature)));

@@ -156,11 +156,15 @@ class Training {
     return { reason, step: this.#at, losses: this.#losses, runFolder: this.o.runFolder, first: this.#first, last: this.#last, checkpoint: this.#checkpoint, seconds, stats };
   }
 
-  /** Of the last checkpoint, here: an evaluation needs all components, wherever they are trained. */
+  /** Of the last checkpoint, here: an evaluation needs all components, wherever they are trained. Given up where the run is stopped. */
   async #evaluate(): Promise<void> {
-    const { threads } = this.checked.recipe.train;
+    const { threads } = this.checked.recipe.train, { registry, signal } = this.o;
     const checkpoint = this.#checkpoint ?? this.#resumed!.path;
-    this.#tell(evaluationEvent(await evaluate(checkpoint, { registry: this.o.registry, threads: threads === "auto" ? undefined : threads })));
+    try {
+      this.#tell(evaluationEvent(await evaluate(checkpoint, { registry, threads: threads === "auto" ? undefined : threads, signal })));
+    } catch (error) {
+      if (!signal?.aborted || error !== signal.reason) throw error;
+    }
   }
 
   async #step(runner: StepRunner, step: number): Promise<void> {
@@ -230,7 +234,7 @@ interface ModelFile { path: string; name: string; bytes: Uint8Array }
 /** The files that checkpoints carry, each under its own name, numbered where two have the same. */
 function readModelFiles({ graph, loader }: CheckResult): ModelFile[] {
   const component = graph.nodes.find(({ name }) => name === loader)!.component as DataLoader;
-  const taken = new Set<string>();
+  const taken = new Set(["recipe.yaml", "manifest.json"]); // names of the checkpoint's own
   return (component.modelFiles?.() ?? []).map((path) => {
     const { name: stem, ext } = parse(path);
     let name = stem + ext;

@@ -113,6 +113,9 @@ describe("octavo inspect, import, export", () => {
       [["export", at("vision"), "--as", "biet", "--out", at("x")], /--as expected one of llama, beit/],
       [["export", at("vision"), "--as", "beit", "--dialect", "unilim", "--out", at("x")], /Did you mean "unilm"/],
       [["inspect", folder.path], /holds no file of weights/],
+      [["export", at("vision"), "--as", "peft", "--dtype", "bf16", "--dialect", "inner", "--out", at("x")], /--dialect and --dtype: of no use to --as peft: an adapter is written as it is stored/],
+      [["export", at("vision"), "--as", "peft", "--max-shard-bytes", "5", "--out", at("x")], /--max-shard-bytes: of no use to --as peft/],
+      [["export", at("vision"), "--as", "beit", "--alpha", "5", "--out", at("x")], /--alpha: of no use to --as beit: only an adapter has an alpha/],
     ];
     for (const [args, what] of refusals) {
       const { code, err } = await octavo(...args);
@@ -121,6 +124,26 @@ describe("octavo inspect, import, export", () => {
       assert.ok(!existsSync(at("x")), args.join(" "));
     }
     assert.deepEqual(readdirSync(folder.path).filter((name) => name.includes("partial")), []);
+  });
+
+  it("a folder is a checkpoint for what is in it, not for a file called latest", async () => {
+    mkdirSync(at("downloaded"));
+    cpSync(at("vision", "model.safetensors"), at("downloaded", "model.safetensors"));
+    writeFileSync(at("downloaded", "latest"), "global_step_100"); // as other trainers leave one
+    assert.equal((await octavo("inspect", at("downloaded"), "--json")).events.at(-2)!.format, "safetensors");
+  });
+
+  it("a file that is not what the manifest says is refused by export, and nothing is left open by what fails", async () => {
+    cpSync(at("vision"), at("changed"), { recursive: true });
+    const manifest = JSON.parse(readFileSync(at("changed", "manifest.json"), "utf8")) as { tensors: { name: string; shape: number[] }[] };
+    manifest.tensors.find(({ name }) => name === "vision.cls_token")!.shape = [4];
+    writeFileSync(at("changed", "manifest.json"), JSON.stringify(manifest));
+    const open = readdirSync("/proc/self/fd").length;
+    const { code, err } = await octavo("export", at("changed"), "--as", "beit", "--out", at("x"));
+    assert.deepEqual([code, existsSync(at("x"))], [2, false], err);
+    assert.match(err, /model\.safetensors: "vision\.cls_token" is F32 \(1, 1, 4\), the manifest says F32 \(4\)/);
+    assert.equal((await octavo("import", fixture("beit.pth"), "--as", "image-encoder/beit", "--out", at("x"), "--onto", at("nowhere"))).code, 2);
+    assert.equal(readdirSync("/proc/self/fd").length, open);
   });
 
   it("--partial goes on, and lists what it left out", async () => {

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createHost, createRegistry, firstTextId, Philox, type DataLoader, type HostBatch, type HostMicrobatch } from "../../../runtime/index.ts";
 import { dataLoaders } from "../../../plugins/data-loader/index.ts";
 import { packedWindows, sentences, tokenMask } from "../../../plugins/data-loader/sequences.ts";
 import { tokenizers } from "../../../plugins/tokenizer/index.ts";
+import { temporaryFolder } from "../../process/octavo.ts";
+import { packTar, record } from "./bad-shards.ts";
 import { tinyTokenizer } from "../../runtime/trainer/tiny-world.ts";
 
 const examples = fileURLToPath(new URL("../../../examples", import.meta.url));
@@ -24,6 +28,20 @@ const page = (key: string, words: ReturnType<typeof word>[], lines: string[] = [
 });
 
 describe("data-loader/text", () => {
+  it("C-3: shards without a usable page are refused with what was wrong with the first, whichever split they are of", async () => {
+    const folder = temporaryFolder(), broken = join(folder.path, "broken.tar"), short = join(folder.path, "short.tar");
+    writeFileSync(broken, await packTar([["a.json", "{"], ["b.json", record({ words: [{ text: "x", box: [1] }] })]]));
+    writeFileSync(short, await packTar([["a.json", record()]]));
+    try {
+      for (const split of ["shards", "held_out"]) {
+        await assert.rejects(loader({ [split]: broken }).open(), { code: "ERR_DATA", message: /broken\.tar: a\.json: 1 shard\(s\) hold no usable page; first problem: .*<key>\.json per page/ });
+        await assert.rejects(loader({ [split]: short }).open(), { code: "ERR_DATA", message: /short\.tar: 1 pages hold no text of 32 tokens/ });
+      }
+    } finally {
+      folder.remove();
+    }
+  });
+
   it("T-1: windows are the pages end to end, <eos> behind each, and leave out what is too short", () => {
     const pages = [page("a", [word("ab"), word("c")]), page("b", []), page("c", [word("defg")])];
     const all = pages.flatMap(({ page }) => [...tinyTokenizer.encodeWords(page.words.map(({ text }) => text)).ids, tinyTokenizer.special.eos]);

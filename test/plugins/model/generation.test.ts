@@ -1,6 +1,6 @@
 /** Generation with the real decoder, in batches, with padding, over caches, against computing every prefix afresh and alone. */
 import assert from "node:assert/strict";
-import { fromArray, linear, memory, release, slice, reshape, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
+import { fromArray, linear, memory, nn, release, slice, reshape, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
 import { answerStart, advance, allowedNext, bestAllowed } from "../../../runtime/trainer/answer-grammar.ts";
 import { writeAnswers, type Begun } from "../../../runtime/trainer/generate.ts";
 import { generationPlan, type GenerateOptions } from "../../../runtime/trainer/generation-options.ts";
@@ -156,6 +156,17 @@ for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype:
         }
       }
       assert.equal(memory().tensors, start);
+    });
+
+    it("frees what it began when the prefix cannot be computed", () => {
+      const lent = build<GenerativeDecoder>(llamaDecoder, { ...options, share_base_with_text: true });
+      fillParameters(lent, dtype);
+      const { prompt, ...page } = inputs(pages, dtype), size = nn.llamaStackSize({ ...options, kvHeads: 2, headDim: 4 });
+      const given = { ...page, base: fromArray(fill("base", [size]), [size], dtype), prompt: slice(prompt, 1, 0, 11) }, start = memory().tensors;
+      assert.throws(() => lent.begin(given, context()), { code: "ERR_SHAPE" });
+      assert.equal(memory().tensors, start);
+      for (const tensor of [prompt, ...Object.values(given)]) tensor.dispose();
+      release(lent.parameters());
     });
 
     it("frees its caches when it is aborted in the middle", async () => {

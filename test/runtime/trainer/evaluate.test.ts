@@ -1,29 +1,16 @@
 /** What an evaluation says beside losses: accuracies, their baseline, codes in use; and when a run evaluates by itself. */
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { builtins } from "../../../plugins/index.ts";
 import { correct } from "../../../plugins/objective/correct.ts";
-import {
-  createRegistry, evaluate, fromArray, heldOut, loadRecipe, openTrained, Scope, train, type DataLoader, type HostBatch, type RunEvent, type RunResult,
-} from "../../../runtime/index.ts";
+import { evaluate, fromArray, heldOut, openTrained, Scope, train, type DataLoader, type HostBatch, type RunEvent } from "../../../runtime/index.ts";
 import { MicrobatchPass } from "../../../runtime/pipeline/microbatch.ts";
-import { root, temporaryFolder } from "../../process/octavo.ts";
+import { temporaryFolder } from "../../process/octavo.ts";
+import { miniRecipe, miniRuns, registry } from "./mini-run.ts";
 
 describe("an evaluation", function () {
   this.timeout(120_000);
-  const folder = temporaryFolder();
-  after(() => folder.remove());
-  const registry = createRegistry(builtins);
+  const { run, remove } = miniRuns();
+  after(remove);
   const receipts = "components.pages.options.held_out=../../examples/data/receipts/held-out-*.tar";
-  let runs = 0;
-  const run = async (name: string, ...set: string[]): Promise<{ result: RunResult; events: RunEvent[] }> => {
-    const runFolder = join(folder.path, `run-${runs++}`), events: RunEvent[] = [];
-    mkdirSync(runFolder);
-    const recipe = loadRecipe(join(root, `test/recipes/${name}.yaml`), set);
-    return { events, result: await train(recipe, { runFolder, registry, inProcess: true, threads: 1, onEvent: (event) => events.push(event) }) };
-  };
-
   it("counts a row as correct when its target is ranked first; parts of a batch add up", async () => {
     const scope = new Scope("correct");
     try {
@@ -99,5 +86,21 @@ describe("an evaluation", function () {
     assert.deepEqual(evaluations[1].scores, heldOut(direct.losses));
     assert.equal(asked.events.at(-1)!.event, "end");
     assert.ok(!plain.events.some(({ event }) => event === "evaluation"));
+  });
+
+  it("is given up where it is aborted, and a run that is stopped while it evaluates ends as stopped runs do", async () => {
+    const { result } = await run("mini-mim", "train.steps=1", receipts), stop = new AbortController();
+    stop.abort(new Error("enough"));
+    await assert.rejects(evaluate(result.checkpoint!, { registry, limit: 2, signal: stop.signal }), /enough/);
+    const events: RunEvent[] = [], stopped = new AbortController(), folder = temporaryFolder();
+    try {
+      await train(miniRecipe("mini-mim", "train.steps=4", receipts, "evaluate={every: 2, limit: 2}"), {
+        runFolder: folder.path, registry, inProcess: true, threads: 1, signal: stopped.signal,
+        onEvent: (event) => { events.push(event); if (event.event === "checkpoint") setImmediate(() => stopped.abort()); }, // after the second step, as its evaluation begins
+      });
+    } finally {
+      folder.remove();
+    }
+    assert.deepEqual(events.filter(({ event }) => event === "evaluation" || event === "end").map((event) => [event.event, (event as { reason?: string }).reason]), [["end", "stopped"]]);
   });
 });

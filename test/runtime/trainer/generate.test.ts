@@ -4,7 +4,8 @@ import { advance, allowedNext, answerStart, type AnswerState } from "../../../ru
 import type { AnswerSearch } from "../../../runtime/trainer/answer-search.ts";
 import { type WrittenToken, writeAnswers } from "../../../runtime/trainer/generate.ts";
 import { type GenerateOptions, generationPlan } from "../../../runtime/trainer/generation-options.ts";
-import { scoreRows } from "../../../runtime/trainer/score-answers.ts";
+import { scoreAnswers, scoreRows } from "../../../runtime/trainer/score-answers.ts";
+import type { StageModel } from "../../../runtime/pipeline/model.ts";
 import { a, b, c, type LogitsOf, randomLogits, special, tableDecoder, tinyTokenizer } from "./tiny-world.ts";
 
 interface Written { searches: AnswerSearch[]; tokens: WrittenToken[]; rows: number[] }
@@ -161,9 +162,24 @@ describe("generation", () => {
       assert.equal(await forced(ending), false, JSON.stringify(o));
     }
   });
+
+  it("branches off no rows that nobody continues", async () => {
+    const world = tableDecoder(2, randomLogits(8)), { branch } = world.decoder;
+    let branches = 0;
+    world.decoder.branch = (state, rows) => (branches++, branch(state, rows));
+    const stream = writeAnswers(world, { tokenizer: tinyTokenizer, plan: generationPlan({ mode: "beam", beams: 3, maxTokens: 9 }), samples: [0, 1] });
+    while (!(await stream.next()).done);
+    assert.ok(branches > 0 && branches < world.rows.length, `${branches} branches in ${world.rows.length} steps: none after the last`);
+  });
 });
 
 describe("scoring a closed list", () => {
+  it("refuses a batch or a number of rows that holds nothing, which would never end", async () => {
+    for (const [option, value] of [["batch", 0], ["rows", 0], ["rows", 1.5], ["batch", -1]] as const) {
+      await assert.rejects(scoreAnswers({} as StageModel, [], ["a"], { [option]: value }), { code: "ERR_INPUT", message: new RegExp(`${option}: expected a whole number of at least 1, got ${value}`) });
+    }
+  });
+
   it("gives each answer the sum of its log-probabilities, however many rows run at once", async () => {
     const logitsOf = randomLogits(21), candidates = [[a], [b, c], [a, a, b, c], [c]].map((ids) => [...ids, special.eos]);
     const expected = [0, 1, 2].map((page) => candidates.map((ids) => ids.reduce((total, id, i) => {

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { builtins } from "../../../plugins/index.ts";
 import {
-  type Precision, type RunEvent, type RunResult, type Tensor, answer, checkRecipe, createRegistry, createRunFolder, evaluate, fastBf16, fence, loadRecipe, memory, readManifest, train,
+  type Precision, type RunEvent, type RunResult, type Tensor, answer, checkRecipe, chooseAnswer, createRegistry, createRunFolder, evaluate, fastBf16, fence, loadRecipe, memory, readManifest, train,
 } from "../../../runtime/index.ts";
 import { MicrobatchPass } from "../../../runtime/pipeline/microbatch.ts";
 import { loadStageModel } from "../../../runtime/pipeline/model.ts";
@@ -102,10 +102,17 @@ describe("training in bf16", function () {
 
   it("a model fine-tuned in bf16 answers, and so it does in f32", async () => {
     const { checkpoint } = await run(["train.steps=1", "train.batch=2", "train.microbatches=1", "train.precision=bf16"], { recipe: join(root, "examples/demo/fine-tune.yaml") });
-    const page = join(root, "examples/data/pages/X00016469623.jpg");
-    for (const set of [[], ["train.precision=f32"]]) {
-      const { tokens, text, seconds } = await answer(checkpoint!, page, "What is the total?", { registry, maxTokens: 6, set });
-      assert.ok(tokens > 0 && tokens <= 6, `${tokens} tokens: ${text}, in ${seconds} s`);
+    const page = join(root, "examples/data/pages/X00016469623.jpg"), asked = "What is the total?";
+    const [narrow, wide] = await Promise.all([[], ["train.precision=f32"]].map(async (set) => {
+      const written = await answer(checkpoint!, page, asked, { registry, maxTokens: 6, set });
+      const { choices } = await chooseAnswer(checkpoint!, page, asked, [...new Set(["9.00", "TOTAL", written.text].filter(Boolean))], { registry, set });
+      return { written, values: new Map(choices.map((choice) => [choice.answer, choice.logProbability])) };
+    }));
+    assert.ok(narrow.written.logProbability < 0 && narrow.written.tokens <= 6);
+    for (const choice of ["9.00", "TOTAL"]) {
+      const [a, b] = [narrow.values.get(choice)!, wide.values.get(choice)!];
+      assert.ok(b < 0 && Math.abs(a - b) <= 0.02 * Math.abs(b), `${choice}: log-probability ${a} in bf16, ${b} in f32`);
+      assert.notEqual(a, b, "bf16 computed something of its own");
     }
   });
 

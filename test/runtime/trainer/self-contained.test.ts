@@ -10,6 +10,9 @@ import { openTrained } from "../../../runtime/trainer/trained-model.ts";
 import { miniRecipe, root, temporaryFolder } from "../../process/octavo.ts";
 import { memorySource, written } from "../checkpoint/memory-source.ts";
 
+/** Everything this process has read so far, as the kernel counts it. */
+const bytesRead = (): number => Number(/^rchar: (\d+)$/m.exec(readFileSync("/proc/self/io", "utf8"))![1]);
+
 describe("a checkpoint carries what its model needs", function () {
   this.timeout(120_000);
   const folder = temporaryFolder(), registry = createRegistry(builtins);
@@ -37,6 +40,15 @@ describe("a checkpoint carries what its model needs", function () {
     assert.deepEqual(await losses(moved), before);
     renameSync(moved, trained);
     copyFileSync(join(root, "examples/data/tokenizer.json"), tokenizer);
+  });
+
+  it("under a name of its own where the checkpoint has such a file already", async () => {
+    const named = join(folder.path, "recipe.yaml");
+    copyFileSync(tokenizer, named);
+    const { checkpoint } = await run(["train.steps=0", `components.pages.options.tokenizer=${named}`]);
+    assert.deepEqual(readManifest(checkpoint!).files, { [named]: "recipe-2.yaml" });
+    assert.deepEqual(readFileSync(join(checkpoint!, "recipe-2.yaml")), readFileSync(tokenizer));
+    assert.equal(loadRecipe(join(checkpoint!, "recipe.yaml")).name, "mini");
   });
 
   it("a tokenizer with more words than the table has rows is refused, with both numbers", async () => {
@@ -76,10 +88,12 @@ describe("a checkpoint carries what its model needs", function () {
     const tensors = [huge, ...stored].map(({ name, dtype, shape }) => ({ name, dtype, shape, file: "model.safetensors", role: "parameter" as const }));
     writeFileSync(join(checkpoint, "manifest.json"), JSON.stringify({ ...readManifest(trained), tensors }));
 
-    const checked = await checkRecipe(loadRecipe(miniRecipe), registry), before = process.memoryUsage.rss();
+    const checked = await checkRecipe(loadRecipe(miniRecipe), registry), before = process.memoryUsage.rss(), read = bytesRead();
     const model = await loadStageModel(checked, { stage: "text", seed: 99, threads: 2, precision: "f32", openData: false, load: { checkpoint, optimizer: true } });
-    const grown = process.memoryUsage.rss() - before;
+    const grown = process.memoryUsage.rss() - before, taken = bytesRead() - read;
+    const wanted = stored.reduce((sum, { data }) => sum + data.byteLength, 0);
     for (const { name, data } of stored) assert.deepEqual(new Uint8Array((await model.parameters[name].value.read()).buffer), new Uint8Array(data), name);
+    assert.ok(taken >= wanted && taken < 1.1 * wanted + 1e6, `${taken} bytes read for ${wanted} of the stage's tensors`);
     assert.ok(grown < 100e6, `resident memory grew by ${(grown / 1e6).toFixed(0)} MB`);
     await model.close();
     small.close();

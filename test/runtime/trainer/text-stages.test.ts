@@ -1,26 +1,12 @@
 /** The stages that teach the text encoder: longer contexts (LongLoRA), both directions (MNTP), sentences (SimCSE). */
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { builtins } from "../../../plugins/index.ts";
-import { checkRecipe, createRegistry, evaluate, loadRecipe, openCheckpoint, RecipeError, train, type RunEvent, type RunResult } from "../../../runtime/index.ts";
-import { root, temporaryFolder } from "../../process/octavo.ts";
-
-type Step = Extract<RunEvent, { event: "step" }>;
+import { checkRecipe, evaluate, openCheckpoint, RecipeError, type RunResult } from "../../../runtime/index.ts";
+import { miniRecipe, miniRuns, registry } from "./mini-run.ts";
 
 describe("the text stages", function () {
   this.timeout(120_000);
-  const folder = temporaryFolder();
-  after(() => folder.remove());
-  const registry = createRegistry(builtins);
-  const recipe = (name: string, ...overrides: string[]) => loadRecipe(join(root, `test/recipes/${name}.yaml`), overrides);
-  let runs = 0;
-  const run = async (name: string, ...overrides: string[]): Promise<{ steps: Step[]; result: RunResult }> => {
-    const runFolder = join(folder.path, `run-${runs++}`), steps: Step[] = [];
-    mkdirSync(runFolder);
-    const result = await train(recipe(name, ...overrides), { runFolder, registry, inProcess: true, threads: 1, onEvent: (event) => { if (event.event === "step") steps.push(event); } });
-    return { steps, result };
-  };
+  const { run, remove } = miniRuns();
+  after(remove);
   /** Which parameters of the checkpoint differ from another's, by name. */
   const moved = (before: RunResult, after: RunResult): string[] => {
     const [a, b] = [openCheckpoint(before.checkpoint!), openCheckpoint(after.checkpoint!)];
@@ -63,7 +49,7 @@ describe("the text stages", function () {
   });
 
   it("sentences are compared over the whole batch: more than one microbatch is refused, by name", async () => {
-    await assert.rejects(checkRecipe(recipe("mini-simcse", "train.microbatches=2"), registry), (error: unknown) =>
+    await assert.rejects(checkRecipe(miniRecipe("mini-simcse", "train.microbatches=2"), registry), (error: unknown) =>
       error instanceof RecipeError && /train\.microbatches: 1, since objective\/simcse compares/.test(error.message));
   });
 });

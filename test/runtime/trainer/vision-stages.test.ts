@@ -1,31 +1,14 @@
 /** The stages that teach the page to be seen: a vocabulary (VQ-KD), masked pre-training over it, a teacher of one's own. */
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { builtins } from "../../../plugins/index.ts";
-import {
-  checkRecipe, createRegistry, loadRecipe, openCheckpoint, train, trainStep, type RunEvent, type RunResult,
-} from "../../../runtime/index.ts";
+import { checkRecipe, openCheckpoint, trainStep, type RunResult } from "../../../runtime/index.ts";
 import { loadStageModel } from "../../../runtime/pipeline/model.ts";
-import { root, temporaryFolder } from "../../process/octavo.ts";
-
-type Step = Extract<RunEvent, { event: "step" }>;
+import { miniRecipe, miniRuns, registry } from "./mini-run.ts";
 
 describe("the vision stages", function () {
   this.timeout(120_000);
-  const folder = temporaryFolder();
-  after(() => folder.remove());
-  const registry = createRegistry(builtins);
-  const recipe = (name: string, ...overrides: string[]) => loadRecipe(join(root, `test/recipes/${name}.yaml`), overrides);
-  let runs = 0;
-
-  const run = async (name: string, overrides: string[] = [], o: { resume?: string } = {}): Promise<{ steps: Step[]; result: RunResult }> => {
-    const runFolder = join(folder.path, `run-${runs++}`);
-    mkdirSync(runFolder);
-    const steps: Step[] = [];
-    const result = await train(recipe(name, ...overrides), { runFolder, registry, inProcess: true, threads: 1, ...o, onEvent: (event) => { if (event.event === "step") steps.push(event); } });
-    return { steps, result };
-  };
+  const { run, remove } = miniRuns();
+  after(remove);
   const stored = (result: RunResult, name: string): number[] => {
     const reader = openCheckpoint(result.checkpoint!);
     try {
@@ -37,7 +20,7 @@ describe("the vision stages", function () {
   const codebookName = "tokenizer.quantize.embedding.weight";
 
   it("VQ-KD learns: the loss falls, codes are in use, and the codebook is in the checkpoint with rows of unit length", async () => {
-    const { steps, result } = await run("mini-vq-kd", ["train.steps=8"]);
+    const { steps, result } = await run("mini-vq-kd", "train.steps=8");
     assert.ok(steps[7].losses.likeness < 0.9 * steps[0].losses.likeness, `losses ${steps.map(({ losses }) => losses.likeness)}`);
     for (const { losses } of steps) {
       assert.ok(Math.abs(losses["likeness.rec_loss"] + losses["likeness.quant_loss"] - losses.likeness) < 1e-5);
@@ -50,15 +33,15 @@ describe("the vision stages", function () {
   });
 
   it("stopped after two steps and resumed, VQ-KD ends with the same bits", async () => {
-    const whole = await run("mini-vq-kd", ["train.checkpoint.every=2"]);
-    const resumed = await run("mini-vq-kd", [], { resume: join(whole.result.checkpoint!, "../step-2") });
+    const whole = await run("mini-vq-kd", "train.checkpoint.every=2");
+    const resumed = await run({ name: "mini-vq-kd", resume: join(whole.result.checkpoint!, "../step-2") });
     assert.deepEqual(resumed.steps.map(({ loss }) => loss), whole.steps.slice(2).map(({ loss }) => loss));
     assert.deepEqual(stored(resumed.result, codebookName), stored(whole.result, codebookName));
   });
 
   it("compiled, VQ-KD gives the same bits: its start runs once, what moves the codebook leaves the recording as sums", async () => {
     const oneShape = ["train.steps=8", "components.pages.options.max_text=8"];
-    const plain = await run("mini-vq-kd", [...oneShape, "train.compile=off"]), compiled = await run("mini-vq-kd", oneShape);
+    const plain = await run("mini-vq-kd", ...oneShape, "train.compile=off"), compiled = await run("mini-vq-kd", ...oneShape);
     assert.deepEqual(compiled.steps.map(({ loss }) => loss), plain.steps.map(({ loss }) => loss));
     assert.deepEqual(stored(compiled.result, codebookName), stored(plain.result, codebookName));
     const { replayed, refused } = compiled.result.stats["in-process"].compiled!;
@@ -67,7 +50,7 @@ describe("the vision stages", function () {
   });
 
   it("a step of VQ-KD cut into 1, 2 or 4 microbatches moves codebook and losses alike", async () => {
-    const checked = await checkRecipe(recipe("mini-vq-kd", "components.words.options.kmeans_rounds=0"), registry);
+    const checked = await checkRecipe(miniRecipe("mini-vq-kd", "components.words.options.kmeans_rounds=0"), registry);
     const stepped = async (microbatches: number) => {
       const model = await loadStageModel(checked, { seed: 3, precision: "f32" });
       try {
@@ -88,14 +71,14 @@ describe("the vision stages", function () {
 
   it("VQ-KD and contrastive losses refuse more than one microbatch, saying why", async () => {
     for (const name of ["mini-vq-kd", "mini-clip"]) {
-      await assert.rejects(checkRecipe(recipe(name, "train.microbatches=2"), registry), { code: "ERR_RECIPE", message: /microbatches: 1/ });
+      await assert.rejects(checkRecipe(miniRecipe(name, "train.microbatches=2"), registry), { code: "ERR_RECIPE", message: /microbatches: 1/ });
     }
   });
 
   it("masked pre-training starts from the vocabulary that VQ-KD saved, and both branches learn", async () => {
     const { result } = await run("mini-vq-kd");
     const from = `train.from=${result.checkpoint!}`;
-    const { steps, result: mim } = await run("mini-mim", ["train.steps=6", from]);
+    const { steps, result: mim } = await run("mini-mim", "train.steps=6", from);
     assert.deepEqual(stored(mim, codebookName), stored(result, codebookName), "the vocabulary is frozen");
     assert.deepEqual(stored(mim, "tokenizer.encoder.cls_token"), stored(result, "tokenizer.encoder.cls_token"));
     const branches = steps.map(({ losses }) => [losses["mim.main_loss"], losses["mim.cls_pt_loss"]]);
@@ -116,7 +99,7 @@ describe("the vision stages", function () {
     const { steps, result } = await run("mini-clip");
     assert.ok(Math.abs(steps[0].loss - Math.log(8)) < 1.5, `telling 8 pages apart by chance costs ln 8, it costs ${steps[0].loss}`);
     assert.ok(steps.at(-1)!.loss < steps[0].loss, `losses ${steps.map(({ loss }) => loss)}`);
-    const { result: taught } = await run("mini-vq-kd", [`train.from=${result.checkpoint!}`, "components.teacher={use: teacher/mini-clip, options: {layers: 1, train: false}, in: {pixels: pages.pixels}}"]);
+    const { result: taught } = await run("mini-vq-kd", `train.from=${result.checkpoint!}`, "components.teacher={use: teacher/mini-clip, options: {layers: 1, train: false}, in: {pixels: pages.pixels}}");
     assert.deepEqual(stored(taught, "teacher.visual.proj"), stored(result, "teacher.visual.proj"), "the teacher is what was learned, and frozen");
   });
 });
