@@ -37,6 +37,10 @@ export interface Native {
   read(handle: number): Promise<ArrayBuffer>;
   /** Resolves when everything enqueued so far is done. */
   fence(): Promise<void>;
+  /** Enqueues a stamp: the stream writes down when it gets there. -> its number since the last `stampsTake`. */
+  stamp(): number;
+  /** The times of all stamps, by number, in microseconds of the system's monotonic clock (`process.hrtime`); forgets them. Throws ERR_NATIVE while commands are pending. */
+  stampsTake(): Float64Array;
   memory(): { bytesInUse: number; bytesReserved: number; bytesPeak: number; bytesLimit: number; tensors: number };
   /** `bytesPeak` starts again at what is in use now. */
   resetPeak(): void;
@@ -150,7 +154,7 @@ function coded(addon: Native): Native {
   return {
     configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free),
     kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch: wrap(addon.launch), upload: wrap(addon.upload),
-    read: settle(addon.read), fence: settle(addon.fence), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
+    read: settle(addon.read), fence: settle(addon.fence), stamp: wrap(addon.stamp), stampsTake: wrap(addon.stampsTake), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),

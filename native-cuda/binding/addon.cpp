@@ -163,6 +163,27 @@ Napi::Value fence(const Napi::CallbackInfo& info) {
   return ticket.promise;
 }
 
+Napi::Value stamp(const Napi::CallbackInfo& info) {
+  device->not_recorded("stamp");
+  const size_t number = device->stamps.size();
+  Command command;
+  command.kind = Command::Kind::stamp;
+  command.name = "stamp";
+  command.target = device->stamps.next();
+  device->stream.push(std::move(command));
+  return Napi::Number::New(info.Env(), static_cast<double>(number));
+}
+
+/// Microseconds: a double holds them to the nanosecond for a hundred days of uptime.
+Napi::Value stamps_take(const Napi::CallbackInfo& info) {
+  if (!device->stream.idle())
+    throw CodedError("ERR_NATIVE", format("stampsTake: %zu commands are pending; await fence() first", device->stream.pending()));
+  const std::deque<int64_t> times = device->stamps.take();
+  Napi::Float64Array result = Napi::Float64Array::New(info.Env(), times.size());
+  for (size_t i = 0; i < times.size(); ++i) result[i] = static_cast<double>(times[i]) / 1000;
+  return result;
+}
+
 Napi::Value memory(const Napi::CallbackInfo& info) {
   const PoolCounts& counts = device->pool.counts();
   Napi::Object result = Napi::Object::New(info.Env());
@@ -306,6 +327,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("upload", upload);
   OCTAVO_EXPORT("read", read);
   OCTAVO_EXPORT("fence", fence);
+  OCTAVO_EXPORT("stamp", stamp);
+  OCTAVO_EXPORT("stampsTake", stamps_take);
   OCTAVO_EXPORT("memory", memory);
   OCTAVO_EXPORT("timings", timings);
   OCTAVO_EXPORT("resetPeak", reset_peak);

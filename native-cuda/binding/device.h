@@ -11,6 +11,7 @@
 #include "../device/pool.h"
 #include "../device/program.h"
 #include "../device/staging.h"
+#include "../device/stamps.h"
 #include "../device/stream.h"
 #include "completions.h"
 
@@ -18,6 +19,7 @@ struct Device {
   Completions completions;
   SlabTable slabs;
   Staging staging;
+  Stamps stamps;
   Pool pool;
   HandleTable tensors;
   ProgramTable programs;

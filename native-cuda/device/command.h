@@ -20,6 +20,7 @@ struct Command {
     unmap,    // ends the mapping `target` of `bytes`
     check,    // payload: the one TensorView that `name` brought in from outside (guard.h)
     fill,     // `target` of `bytes` gets finite numbers (guard.h)
+    stamp,    // `target`, an int64, gets the time (stamps.h)
   };
   Kind kind = Kind::fence;
   int kernel = -1;

@@ -14,6 +14,7 @@
 #include "guard.h"
 #include "pool.h"
 #include "program.h"
+#include "stamps.h"
 
 namespace {
 constexpr int kNicer = 5;
@@ -76,6 +77,7 @@ void Stream::run() {
 void Stream::execute(Command& command) {
   if (command.kind == Command::Kind::release) return Pool::unmap(command.target, command.bytes);
   if (command.kind == Command::Kind::unmap) return void(munmap(command.target, command.bytes));
+  if (command.kind == Command::Kind::stamp) return void(*static_cast<int64_t*>(command.target) = Stamps::now());
   if (fault_ || command.kind == Command::Kind::fence) return;
   const char* running = command.name;
   try {
