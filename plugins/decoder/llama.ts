@@ -97,9 +97,9 @@ export const llamaDecoder = definePlugin({
       const invFreq = fromArray(frequencies, [headDim / 2], widened(x.dtype));
       // One token sees every real key: without the rule, the keys may have room behind it.
       const causal = x.shape[1] > 1;
-      return layers.reduce((states, layer, i) => layer.forward(states, {
+      return layers.reduce((states, layer, i) => nn.throughBlock(keys ?? {}, () => layer.forward(states, {
         positions, invFreq, keyMask, causal, cache: cached && { at: cached.at, room: cached.caches[i] }, keys,
-      }), x);
+      })), x);
     }
 
     const oneToken = new Compiled("decoder/llama next");

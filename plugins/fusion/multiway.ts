@@ -43,9 +43,9 @@ export const multiway = definePlugin({
       // image (B, 1 + P, Dv), text (B, T, Dt) -> memory (B, M, D), memory_mask (B, M)
       forward: (inputs, context) => {
         const { tokens, mask, imageTokens, positions } = joined.join(inputs);
-        const states = blocks.reduce((x, block, i) => block.forward(x, {
+        const states = blocks.reduce((x, block, i) => nn.throughBlock(context, () => block.forward(x, {
           imageTokens, keyMask: mask, positional: positions, drop: nn.dropBranches(`fusion.blocks.${i}`, rates[i], context),
-        }), tokens);
+        })), tokens);
         return { memory: norm.forward(states), memory_mask: mask };
       },
     };

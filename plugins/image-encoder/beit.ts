@@ -109,9 +109,9 @@ function blockStack({ width, layers, heads, rel_pos_bias, layer_scale, drop_path
   const rates = nn.dropPathRates(drop_path, layers);
   const branchRates = nn.dropPathRates(drop_path, Math.max(layers, earlyLayers + branchLayers)).slice(earlyLayers);
 
-  const through = (each: nn.BeitBlock, x: Tensor, name: string, rate: number, context: ForwardContext) => each.forward(x, {
+  const through = (each: nn.BeitBlock, x: Tensor, name: string, rate: number, context: ForwardContext) => nn.throughBlock(context, () => each.forward(x, {
     biasTable: biasTable?.value, grid: biasTable && grid, drop: nn.dropBranches(name, rate, context),
-  });
+  }));
   return {
     blocks,
     branch,

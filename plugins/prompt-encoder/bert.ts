@@ -71,13 +71,13 @@ export const bert = definePlugin({
     return {
       parameters: () => parameters,
       // prompt_ids (B, Q), points (B, G, 2), boxes (B, R, 4) -> embedding (B, D)
-      forward: ({ prompt_ids, prompt_mask, ...pointed }, { precision }) => {
-        const start = (embedded: Tensor) => norm.forward(toPrecision(embedded, precision));
+      forward: ({ prompt_ids, prompt_mask, ...pointed }, context) => {
+        const start = (embedded: Tensor) => norm.forward(toPrecision(embedded, context.precision));
         const geometry = pointTokens(pointed, { samPad: sam_pad });
         const text = start(embedText(prompt_ids));
         const [tokens, keyMask] = geometry
           ? [concat([text, start(typed(points.forward(geometry.points, geometry.kinds), pointType))], 1), concat([prompt_mask, geometry.mask], 1)] : [text, prompt_mask];
-        const states = layers.reduce((x, layer) => layer.forward(x, { keyMask }), tokens);
+        const states = layers.reduce((x, layer) => nn.throughBlock(context, () => layer.forward(x, { keyMask })), tokens);
         return { embedding: projection.forward(maskedMean(states, keyMask)) };
       },
     };

@@ -104,7 +104,8 @@ export const llamaEncoder = definePlugin({
       const invFreq = fromArray(frequencies, [o.head_dim / 2], widened(embedded.dtype));
       const causal = o.attention === "causal" || (o.attention === "s2" && o.s2.causal);
       const window = causal && !groups ? o.window ?? undefined : undefined;
-      const states = layers.reduce((h, layer) => layer.forward(h, { positions, invFreq, keyMask, causal, window, groups: groups?.rule, keys: context }), x);
+      const states = layers.reduce((h, layer) => nn.throughBlock(context, () =>
+        layer.forward(h, { positions, invFreq, keyMask, causal, window, groups: groups?.rule, keys: context })), x);
       return norm.forward(padded === length ? states : slice(states, 1, 0, length));
     }
 

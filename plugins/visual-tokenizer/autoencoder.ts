@@ -3,20 +3,24 @@
  * features. Both are vision transformers with absolute positions, without relative bias, layer scale or mask token, `fc_norm` on their
  * patch tokens; then Linear, tanh, Linear. Source: Peng et al. 2022 (BEiT v2), section 2.2. Names and start are those of the original.
  */
-import { add, concat, linear, nn, reshape, slice, tanh, widen, zeros } from "../../runtime/index.ts";
+import { add, concat, linear, nn, reshape, slice, tanh, widen, zeros, type ForwardContext, type Tensor } from "../../runtime/index.ts";
 
 export interface TransformerOptions { patches: number; width: number; layers: number; heads: number; eps: number }
 
+interface Network extends nn.Module {
+  forward(x: Tensor, context: Pick<ForwardContext, "recompute">): Tensor;
+}
+
 /** pixels (B, 3, S, S) in [-1, 1] -> (B, P, D), of any length. */
-export function vqKdEncoder({ patch, dim, ...shape }: TransformerOptions & { patch: number; dim: number }): nn.Layer {
+export function vqKdEncoder({ patch, dim, ...shape }: TransformerOptions & { patch: number; dim: number }): Network {
   const projection = nn.patchEmbedding({ patch, width: shape.width, init: nn.truncatedNormal() });
   const transformer = patchTransformer(shape), head = taskLayer(shape.width, dim);
   const parameters = nn.collect({ "encoder.patch_embed.proj": projection, encoder: transformer, encode_task_layer: head });
-  return { parameters: () => parameters, forward: (pixels) => head.forward(transformer.forward(projection.forward(pixels))) };
+  return { parameters: () => parameters, forward: (pixels, context) => head.forward(transformer.forward(projection.forward(pixels), context)) };
 }
 
 /** z_q (B, P, D) -> (B, P, Tw). */
-export function vqKdDecoder({ dim, targets, ...shape }: TransformerOptions & { dim: number; targets: number }): nn.Layer {
+export function vqKdDecoder({ dim, targets, ...shape }: TransformerOptions & { dim: number; targets: number }): Network {
   const { width } = shape;
   const weight = new nn.Parameter([width, dim, 1, 1], nn.truncatedNormal()), bias = new nn.Parameter([width], { kind: "zeros" });
   const transformer = patchTransformer(shape), head = taskLayer(width, targets);
@@ -25,21 +29,21 @@ export function vqKdDecoder({ dim, targets, ...shape }: TransformerOptions & { d
   });
   return {
     parameters: () => parameters,
-    forward: (codes) => head.forward(transformer.forward(linear(codes, reshape(weight.value, [width, dim]), bias.value))),
+    forward: (codes, context) => head.forward(transformer.forward(linear(codes, reshape(weight.value, [width, dim]), bias.value), context)),
   };
 }
 
 /** (B, P, D) -> (B, P, D). Names: cls_token, pos_embed, blocks.*, fc_norm.*. */
-function patchTransformer({ patches, width, layers, heads, eps }: TransformerOptions): nn.Layer {
+function patchTransformer({ patches, width, layers, heads, eps }: TransformerOptions): Network {
   const start = nn.truncatedNormal();
   const clsToken = new nn.Parameter([1, 1, width], start), positions = new nn.Parameter([1, 1 + patches, width], start);
   const blocks = Array.from({ length: layers }, (_, i) => nn.beitBlock({ width, heads, eps, index: i + 1 }));
   const norm = nn.layerNorm({ width, eps });
   return {
     parameters: () => nn.collect({ cls_token: clsToken, pos_embed: positions, blocks, fc_norm: norm }),
-    forward(x) {
+    forward(x, context) {
       const cls = add(zeros([x.shape[0], 1, width], x.dtype), clsToken.value);
-      const states = blocks.reduce((tokens, block) => block.forward(tokens), add(concat([cls, x], 1), positions.value));
+      const states = blocks.reduce((tokens, block) => nn.throughBlock(context, () => block.forward(tokens)), add(concat([cls, x], 1), positions.value));
       return norm.forward(slice(states, 1, 1, patches));
     },
   };

@@ -17,7 +17,7 @@
  * Parameter names are those of the released checkpoints under `tokenizer.`.
  */
 import { z } from "zod";
-import { add, clamp, definePlugin, fromArray, mul, nn, port, scale, sub, toPrecision, type Precision, type Tensor } from "../../runtime/index.ts";
+import { add, clamp, definePlugin, fromArray, mul, nn, port, scale, sub, toPrecision, type ForwardContext, type Precision, type Tensor } from "../../runtime/index.ts";
 import { vqKdDecoder, vqKdEncoder } from "./autoencoder.ts";
 import { codebook } from "./codebook.ts";
 
@@ -71,7 +71,8 @@ export const vqKd = definePlugin({
     const encoder = vqKdEncoder({ ...shape, patch: o.patch, layers: o.layers, dim });
     const embedding = new nn.Parameter([o.codes, dim], unitRows(o.codes, dim, o.seed), { trainable: false });
     const codes = codebook({ codes: o.codes, dim, decay: o.decay, kmeansRounds: o.kmeans_rounds, restartDeadAfter: o.restart_dead_after }, embedding);
-    const see = (pixels: Tensor, precision: Precision) => encoder.forward(toPrecision(o.pixels === "student" ? symmetric(pixels) : pixels, precision));
+    const see = (pixels: Tensor, precision: Precision, context: ForwardContext) =>
+      encoder.forward(toPrecision(o.pixels === "student" ? symmetric(pixels) : pixels, precision), context);
 
     if (!train) {
       const parameters = nn.freeze(nn.collect({ tokenizer: encoder, "tokenizer.quantize.embedding.weight": embedding }), { seed: o.seed });
@@ -79,8 +80,8 @@ export const vqKd = definePlugin({
         frozen: true,
         parameters: () => parameters,
         // pixels (B, 3, S, S) -> codes (B, P), z_q (B, P, D)
-        forward: ({ pixels }, { seed }) => {
-          const { codes: found, nearest } = codes.quantise(see(pixels, "f32"), { training: false, seed, step: 0 });
+        forward: ({ pixels }, context) => {
+          const { codes: found, nearest } = codes.quantise(see(pixels, "f32", context), { training: false, seed: context.seed, step: 0 });
           return { codes: found, z_q: nearest };
         },
       };
@@ -91,8 +92,8 @@ export const vqKd = definePlugin({
       parameters: () => parameters,
       // pixels (B, 3, S, S) -> codes (B, P), z_q and z (B, P, D), rec (B, P, Tw)
       forward: ({ pixels }, context) => {
-        const { z, codes: found, nearest, straightThrough } = codes.quantise(see(pixels, context.precision), context);
-        return { codes: found, z_q: nearest, z, rec: decoder.forward(toPrecision(straightThrough, context.precision)) };
+        const { z, codes: found, nearest, straightThrough } = codes.quantise(see(pixels, context.precision, context), context);
+        return { codes: found, z_q: nearest, z, rec: decoder.forward(toPrecision(straightThrough, context.precision), context) };
       },
       afterStep: (sums) => codes.afterStep(sums),
     };

@@ -61,6 +61,15 @@ export class GradientSlots {
     return gradient;
   }
 
+  /** What was taken becomes the gradients of other tensors that stand for the same. */
+  move(taken: readonly (Tensor | undefined)[], to: readonly Tensor[]): void {
+    for (const [i, gradient] of taken.entries()) {
+      if (!gradient) continue;
+      this.add(to[i], gradient, "recomputed");
+      this.release(gradient);
+    }
+  }
+
   release(gradient: Tensor): void {
     const holders = this.#holders.get(gradient.root);
     if (holders === undefined || --holders.count > 0) return;

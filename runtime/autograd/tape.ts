@@ -1,5 +1,5 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
-import { type Tensor, refusePromise, sameShape } from "../tensor/index.ts";
+import { Scope, type Tensor, refusePromise, sameShape, scoped } from "../tensor/index.ts";
 import { BackwardHalves } from "./backward-halves.ts";
 import { GradientSlots } from "./gradient-slots.ts";
 
@@ -17,7 +17,12 @@ export interface Entry<S = unknown> {
   outputs: readonly Tensor[];
   rules: readonly GradientRule<S>[];
   saved: S;
+  /** In place of rules: makes the outputs again, to be recorded this time (T-6). `inputs` are those that need a gradient. */
+  again?: () => readonly Tensor[];
 }
+
+/** What `again` did. `scope` owns what it made. */
+export interface SecondRun { entries: readonly Entry[]; outputs: readonly Tensor[]; scope: Scope }
 
 /**
  * What `backward` found, for trainable parameters and watched tensors. Each gradient has storage of its own and belongs
@@ -46,11 +51,14 @@ export interface InputHalf extends Gradients {
  * T-3: the tape frees only gradients that it made itself and nobody needs any more. What an entry saved lives as long as its scope.
  * T-4: `backward` spends the recording: the entries are gone afterwards.
  * T-5: `backwardInputs` and then its `weights` give the bits of `backward`.
+ * T-6: what runs inside `recomputed` is forgotten but for its outputs, and runs again when a gradient comes to them. Its ops are then
+ *      walked back where they would have been without it, so gradients are the same bits. Source: Chen et al. 2016.
  */
 export class Tape {
   #entries: Entry[] = [];
   #reached = new Set<Tensor>();
-  readonly #watched = new Set<Tensor>();
+  #watched = new Set<Tensor>();
+  #forgets = true;
 
   /** Records the ops that `work` calls. Synchronous; the innermost tape records. */
   record<T>(work: () => T): T {
@@ -91,12 +99,28 @@ export class Tape {
   }
 
   /**
+   * Runs `work` and keeps nothing of it but what it returns (T-6). It runs a second time in `backward` and must do the same then: it may
+   * read whatever lives as long as the entered scope, and draws random numbers by counters alone. It may contain others of its kind.
+   */
+  recomputed<T extends Tensor | readonly Tensor[]>(work: () => T): T {
+    if (!this.#forgets) return work();
+    const before = this.#entries.length, result = scoped("recomputed", work);
+    const forgotten = this.#entries.splice(before), made = new Set(forgotten.flatMap((entry) => entry.outputs));
+    const inputs = new Set(forgotten.flatMap((entry) => entry.inputs.filter((input) => this.#wants(input) && !made.has(input))));
+    const places = [...asList(result).keys()].filter((i) => made.has(asList(result)[i])), chosen = (all: readonly Tensor[]) => places.map((i) => all[i]);
+    const outputs = chosen(asList(result));
+    for (const tensor of made) if (!outputs.includes(tensor)) this.#reached.delete(tensor);
+    if (outputs.length > 0) this.#entries.push({ op: "recomputed", inputs: [...inputs], outputs, rules: [], saved: undefined, again: () => chosen(asList(work())) });
+    return result;
+  }
+
+  /**
    * Walks back from the given gradients of outputs. Seeds stay the caller's and are not changed.
    * Throws ERR_TAPE for an output that this tape did not record, ShapeError when a seed does not fit its output.
    */
   backward(seeds: readonly Seed[]): Gradients {
     return this.#spend(seeds, (entries, slots) => {
-      for (let i = entries.length - 1; i >= 0; i--) this.#visit(entries[i], slots);
+      this.#walk(entries, slots);
       return slots.handOut();
     });
   }
@@ -106,7 +130,7 @@ export class Tape {
     const reached = this.#reached; // the tape itself forgets it
     const wants = (input: unknown): input is Tensor => input !== undefined && ((input as Tensor).requiresGrad || reached.has(input as Tensor) || this.#watched.has(input as Tensor));
     return this.#spend(seeds, (entries, slots) => {
-      const halves = new BackwardHalves(entries, slots, this.#watched, wants), gradients = halves.inputs();
+      const halves = new BackwardHalves(entries, slots, this.#watched, wants, (again, flat) => this.#runAgain(again, reached, !flat)), gradients = halves.inputs();
       return {
         get: (tensor) => gradients.get(tensor),
         unneeded: () => halves.unneeded(),
@@ -130,9 +154,14 @@ export class Tape {
     }
   }
 
+  #walk(entries: readonly Entry[], slots: GradientSlots): void {
+    for (let i = entries.length - 1; i >= 0; i--) this.#visit(entries[i], slots);
+  }
+
   #visit(entry: Entry, slots: GradientSlots): void {
     const dys = entry.outputs.map((output) => slots.take(output, this.#watched.has(output)));
     if (dys.every((dy) => dy === undefined)) return;
+    if (entry.again) return this.#visitAgain(entry.again, dys, slots);
     for (const rule of entry.rules) {
       if (!rule.operands.some((position) => this.#wants(entry.inputs[position]))) continue;
       const gradients = rule.run(dys, entry.saved);
@@ -145,6 +174,31 @@ export class Tape {
       });
     }
     for (const dy of dys) if (dy) slots.release(dy);
+  }
+
+  #visitAgain(again: () => readonly Tensor[], dys: readonly (Tensor | undefined)[], slots: GradientSlots): void {
+    const { entries, outputs, scope } = this.#runAgain(again, this.#reached);
+    try {
+      slots.move(dys, outputs);
+      this.#walk(entries, slots);
+    } finally {
+      scope.close();
+    }
+  }
+
+  /** Records the second run, as this tape would. Without `forgets` blocks inside of it are recorded as well. */
+  #runAgain(again: () => readonly Tensor[], reached: Set<Tensor>, forgets = true): SecondRun {
+    const scope = new Scope("recomputed"), tape = new Tape();
+    tape.#reached = reached;
+    tape.#watched = this.#watched;
+    tape.#forgets = forgets;
+    try {
+      const outputs = scope.enter(() => tape.record(again));
+      return { entries: tape.#entries, outputs, scope };
+    } catch (error) {
+      scope.close();
+      throw error;
+    }
   }
 
   #wants(input: unknown): input is Tensor {
@@ -164,6 +218,8 @@ export class Tape {
   }
 }
 
+const asList = (result: Tensor | readonly Tensor[]): readonly Tensor[] => (Array.isArray(result) ? result as readonly Tensor[] : [result as Tensor]);
+
 let recording: Tape | undefined;
 
 /** The innermost tape now recording. */
@@ -178,4 +234,9 @@ export function withoutRecording<T>(work: () => T): T {
   } finally {
     recording = outer;
   }
+}
+
+/** Runs `work`; where a tape records, it keeps what `work` returns and runs it again on the way back (T-6). */
+export function recomputed<T extends Tensor | readonly Tensor[]>(work: () => T): T {
+  return recording ? recording.recomputed(work) : work();
 }

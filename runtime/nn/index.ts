@@ -1,3 +1,4 @@
+export { throughBlock } from "./block-of-stack.ts";
 export { type DropBranch, type Randomness, dropBranches, dropPathRates } from "./drop-path.ts";
 export { type Initializer, initialValues } from "./initializer.ts";
 export { type Activation, type Embedding, type Layer, type Linear, type SwigluFeedForward, activations, embedding, layerNorm, linear, mlp, normal, patchEmbedding, rmsNorm, swigluFeedForward, truncatedNormal } from "./layers.ts";

@@ -81,7 +81,7 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
 
   check.owners(nodes);
   check.training(nodes, nodes.length === names.length);
-  const { graph, problems: wiring } = buildGraph({ nodes, names, removed: recipe.source.removed, locate: check.locate });
+  const { graph, problems: wiring } = buildGraph({ nodes, names, removed: recipe.source.removed, locate: check.locate, recompute: recipe.train.recompute === "block" });
   const { batch, microbatches } = recipe.train;
   const { plan, problems: staging } = buildPlan({ graph, names, stages: recipe.stages, batch, microbatches, locate: check.locate });
   check.problems.push(...wiring, ...staging);

@@ -41,6 +41,8 @@ export interface Graph {
   nodes: GraphNode[];
   edges: Edge[];
   dimensions: Dimensions;
+  /** Blocks run again on the way back (`train.recompute`). */
+  recompute: boolean;
 }
 
 export interface GraphInput {
@@ -50,6 +52,7 @@ export interface GraphInput {
   names: readonly string[];
   removed: Readonly<Record<string, Place>>;
   locate: Locate;
+  recompute?: boolean;
 }
 
 /** The graph, with everything that is wrong with it. Edges that are wrong are left out. */
@@ -64,7 +67,7 @@ export function buildGraph(input: GraphInput): { graph: Graph; problems: RecipeP
   // only now is every equation known: an edge shows the numbers that later edges gave its names
   const ordered = nodes.flatMap((node) => edges.filter((edge) => edge.to[0] === node.name));
   const resolved = withGradients(nodes, ordered).map((edge) => ({ ...edge, dims: wires.dimensions.resolve(edge.dims) }));
-  return { graph: { nodes, edges: resolved, dimensions: wires.dimensions }, problems: wires.problems };
+  return { graph: { nodes, edges: resolved, dimensions: wires.dimensions, recompute: input.recompute ?? false }, problems: wires.problems };
 }
 
 /** Gradient flows over an edge only when something at or before its start learns (G-3). */

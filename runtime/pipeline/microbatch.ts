@@ -48,7 +48,7 @@ export class MicrobatchPass {
       const { edges, inputs } = this.#inputs(node);
       const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
       const addUp = this.context.training ? (name: string, tensor: Tensor) => void this.#sums.set(outputKey(node.name, name), tensor) : undefined;
-      const pass = forwardPass(node.component as TensorComponent, inputs, wants, withAddUp(this.context, addUp));
+      const pass = forwardPass(node.component as TensorComponent, inputs, wants, told(this.context, { recompute: this.graph.recompute, addUp }));
       this.#passes.set(node.name, pass);
       outputs = pass.outputs;
     }
@@ -157,7 +157,7 @@ export function scalarPorts(nodes: readonly GraphNode[]): { name: string; node: 
     Object.keys(node.ports.out).map((port) => ({ name: port === "loss" ? node.name : `${node.name}.${port}`, node: node.name, port })));
 }
 
-/** The context with `addUp`; what it computes when asked (`trainer/compiled-step.ts` watches that) is not asked here. */
-function withAddUp(context: ForwardContext, addUp: ForwardContext["addUp"]): ForwardContext {
-  return Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(context), addUp: { value: addUp, enumerable: true } }) as ForwardContext;
+/** The context with more; what it computes when asked (`trainer/compiled-step.ts` watches that) is not asked here. */
+function told(context: ForwardContext, more: Pick<ForwardContext, "addUp" | "recompute">): ForwardContext {
+  return Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(context), ...Object.getOwnPropertyDescriptors(more) }) as ForwardContext;
 }

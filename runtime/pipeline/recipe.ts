@@ -43,6 +43,8 @@ const train = z.strictObject({
   precision: z.enum([...precisions, "auto"]).default("f32"),
   /** auto: in one process, a step whose shapes were seen before is replayed natively, to the same bits. off: never. */
   compile: z.enum(["auto", "off"]).default("auto"),
+  /** block: every block of a stack remembers its input only and runs again on the way back, for less memory, to the same bits. */
+  recompute: z.enum(["none", "block"]).default("none"),
   optimizer: z.strictObject({ use: use.default("optimizer/adamw"), options: z.record(z.string(), z.unknown()).default({}) }).prefault({}),
   checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).prefault({}),
   /** Where parameters start: a checkpoint for all components, by name; or component -> checkpoint, the others start afresh. */

@@ -51,6 +51,8 @@ export interface ForwardContext {
    * `toPrecision(x, context.precision)`; everything after that follows its input.
    */
   precision: Precision;
+  /** Blocks of stacks remember their inputs only and run again on the way back: `nn.throughBlock`. */
+  recompute?: boolean;
   /**
    * While training: hands over a tensor that the component's `afterStep` wants summed over the whole batch (how often each code was
    * used). Sums of microbatches are added in the order of gradients, so they are the same bits in every layout.
