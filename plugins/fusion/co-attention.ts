@@ -36,10 +36,8 @@ export const coAttention = definePlugin({
       // image (B, 1 + P, Dv), text (B, T, Dt) -> memory (B, M, D), memory_mask (B, M)
       forward: (inputs, context) => {
         const { tokens, mask, imageTokens } = joined.join(inputs);
-        let image = slice(tokens, 1, 0, imageTokens), text = slice(tokens, 1, imageTokens, tokens.shape[1] - imageTokens);
-        for (const block of blocks) {
-          [image, text] = nn.throughBlock(context, () => [block.image.forward(image, text, inputs.text_mask), block.text.forward(text, image)]);
-        }
+        const [image, text] = blocks.reduce(([page, words], block) => nn.throughBlock(context, () =>
+          [block.image.forward(page, words, inputs.text_mask), block.text.forward(words, page)]), [slice(tokens, 1, 0, imageTokens), slice(tokens, 1, imageTokens, tokens.shape[1] - imageTokens)]);
         return { memory: norm.forward(concat([image, text], 1)), memory_mask: mask };
       },
     };

@@ -37,6 +37,11 @@ describe("the same losses, bit for bit", function () {
   it("as four processes under fill-drain, two threads each", async () => {
     assert.deepEqual(losses(await run("--set", "train.schedule=fill-drain", "--threads", "2")), reference);
   });
+  it("with blocks that run again on the way back, in one process and in four", async () => {
+    const again = (...args: string[]) => run("--set", "train.recompute=block", ...args);
+    assert.deepEqual(losses(await again("--in-process", "--threads", "1")), reference);
+    assert.deepEqual(losses(await again("--lane", "shared-memory")), reference);
+  });
   it("in bf16, in one process with 1 and 4 threads, and as four processes over either lane", async () => {
     const narrow = (...args: string[]) => run("--set", "train.precision=bf16", "--set", "train.steps=3", ...args);
     const alone = await narrow("--in-process", "--threads", "1");
