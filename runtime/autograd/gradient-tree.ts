@@ -38,6 +38,11 @@ export class GradientTree {
     this.#waiting.set(key(0, this.microbatches), node);
   }
 
+  /** Partial sums alive now: each as large as what is pushed. */
+  get partialSums(): number {
+    return this.#waiting.size;
+  }
+
   /** The sums, by name; the caller owns them. Throws while a microbatch is missing. */
   result(): Named {
     const root = this.#waiting.get(key(0, this.microbatches));

@@ -18,11 +18,13 @@ import type { Chosen } from "./build.ts";
 import { Builder } from "./build.ts";
 import type { Graph, GraphNode } from "./graph.ts";
 import { buildGraph } from "./graph.ts";
+import { layOut } from "./layout-rules.ts";
+import type { LayoutPlan } from "./layout.ts";
 import type { Plan } from "./plan.ts";
 import { buildPlan } from "./plan.ts";
 import { rankAuthors } from "./rank-authors.ts";
 import { ranksFromCsv } from "./rank-csv.ts";
-import { toRunnable } from "./rank-schedule.ts";
+import { placeStages, toRunnable } from "./rank-schedule.ts";
 import { validateRanks } from "./rank-validate.ts";
 import type { Recipe } from "./recipe.ts";
 import { readRecipe, readText } from "./recipe.ts";
@@ -39,6 +41,8 @@ export interface CheckResult {
   recipe: Recipe;
   graph: Graph;
   plan: Plan;
+  /** Which ranks there are, and who sends what to whom. */
+  layout: LayoutPlan;
   /** As authored: compute only; `lower` adds the messages. */
   schedule: Schedule;
   simulation: Simulation;
@@ -87,13 +91,14 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
   check.problems.push(...wiring, ...staging);
   if (check.problems.length === 0) check.learning(graph);
   const scheduled = check.problems.length === 0 ? check.schedule(plan) : undefined;
-  if (check.problems.length > 0 || !scheduled) throw new RecipeError(recipe.file, check.problems, check.causes.length > 0 ? { cause: check.causes[0] } : undefined);
+  const laid = check.problems.length === 0 ? check.layout(graph, plan) : undefined;
+  if (check.problems.length > 0 || !scheduled || !laid?.layout) throw new RecipeError(recipe.file, check.problems, check.causes.length > 0 ? { cause: check.causes[0] } : undefined);
   return {
-    recipe, graph, plan, ...scheduled,
+    recipe, graph, plan, layout: laid.layout, ...scheduled,
     objectives: graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name),
     loader: graph.nodes.find((n) => n.kind === "data-loader")!.name,
     optimizer: optimizer!, evaluator, trackers: trackers as Chosen[], host: check.host,
-    warnings: [...unused(graph), ...check.fresh],
+    warnings: [...unused(graph), ...check.fresh, ...laid.warnings],
   };
 }
 
@@ -201,6 +206,15 @@ class Check extends Builder {
       if (node.kind !== "objective" || node.trainable || graph.edges.some((edge) => edge.gradient && edge.to[0] === node.name)) continue;
       this.say(["components", node.name, "in"], { expected: "an input from something that learns", found: "only data and frozen components", fix: "Connect an encoder, fusion or decoder." }, "key");
     }
+  }
+
+  /** Ranks and bridges; what layouts cannot be is said. */
+  layout(graph: Graph, plan: Plan): ReturnType<typeof layOut> {
+    const { ranks } = this.recipe.train, learning = plan.stages.filter((stage) => stage.backward).length;
+    if (ranks !== undefined && ranks > learning) {
+      this.say(["train", "ranks"], { expected: `at most ${learning}, the stages that learn`, found: String(ranks), fix: "Cut the model into more stages, or leave ranks out: a process for each." });
+    }
+    return layOut({ recipe: this.recipe, graph, plan, placement: placeStages(plan, ranks), say: (path, said, part) => this.say(path, said, part) });
   }
 
   schedule(plan: Plan): { schedule: Schedule; simulation: Simulation } | undefined {

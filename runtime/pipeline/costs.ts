@@ -19,6 +19,8 @@ export interface Cost {
   formula: string;
   /** Numbers kept for the way back; of a frozen component, numbers it makes. */
   kept: number;
+  /** Of it, what its layers keep: so many of them, each with its input and what it keeps besides. */
+  layers?: { count: number; input: number; inside: number };
 }
 
 /** Undefined for a plugin without a row, and where a size it needs is not known. */
@@ -45,8 +47,13 @@ const known = (size: number | undefined): number => size ?? NaN;
 const block = (n: number, d: number): number => 2 * n * 12 * d * d + 4 * n * n * d;
 const llamaLayer = (n: number, o: Options, head: number, causal: boolean): number =>
   2 * n * (o.width * head * (2 * o.heads + 2 * o.kv_heads) + 3 * o.width * o.hidden) + (causal ? 2 : 4) * n * n * o.heads * head;
-const llamaKept = (n: number, o: Options, head: number): number =>
-  o.layers * n * (6 * o.width + 3 * head * (o.heads + o.kv_heads) + 3 * o.hidden + o.heads + 2);
+const llamaKept = (n: number, o: Options, head: number): LayerKept =>
+  ({ count: o.layers, input: n * o.width, all: n * (6 * o.width + 3 * head * (o.heads + o.kv_heads) + 3 * o.hidden + o.heads + 2) });
+
+/** Layers that each keep `all`, their `input` among it. */
+interface LayerKept { count: number; input: number; all: number }
+const keeping = (besides: number, { count, input, all }: LayerKept): Pick<Cost, "kept" | "layers"> =>
+  ({ kept: besides + count * all, layers: { count, input, inside: all - input } });
 
 const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
   "image-encoder/beit"(o) {
@@ -55,7 +62,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: product(patches, pixels, d) + layers * block(n, d),
       formula: "2 P 3p² d + L (24 N d² + 4 N² d), N = 1 + P",
-      kept: patches * pixels + 3 * n * d + layers * n * (23 * d + o.heads + 4),
+      ...keeping(patches * pixels + 3 * n * d, { count: layers, input: n * d, all: n * (23 * d + o.heads + 4) }),
     };
   },
   "text-encoder/llama"(o, { T }) {
@@ -63,7 +70,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: o.layers * llamaLayer(n, o, o.head_dim, false),
       formula: "L (2 T (d k (2H + 2KV) + 3 d f) + 4 T² H k)",
-      kept: 2 * n * o.width + llamaKept(n, o, o.head_dim),
+      ...keeping(2 * n * o.width, llamaKept(n, o, o.head_dim)),
     };
   },
   "position/fourier"(o, { T }) {
@@ -79,7 +86,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: flops + o.layers * block(n, d),
       formula: "2 (1 + cells) m² dv d + 2 T dt d + L (24 M d² + 4 M² d), M = 1 + cells + T",
-      kept: n * (5 * d + (o.merge > 1 ? o.image_width : 0) + o.layers * (25 * d + o.heads + 4) - 2 * d * o.vision_language_layers),
+      ...keeping(n * (5 * d + (o.merge > 1 ? o.image_width : 0) - 2 * d * o.vision_language_layers), { count: o.layers, input: n * d, all: n * (25 * d + o.heads + 4) }),
     };
   },
   "fusion/co-attention"(o, s) {
@@ -87,7 +94,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: flops + o.layers * (24 * n * d * d + 8 * cells * words * d),
       formula: "2 (1 + cells) m² dv d + 2 T dt d + L (24 M d² + 8 (1 + cells) T d), M = 1 + cells + T",
-      kept: n * (8 * d + o.layers * (21 * d + o.heads + 6)),
+      ...keeping(8 * n * d, { count: o.layers, input: n * d, all: n * (21 * d + o.heads + 6) }),
     };
   },
   "fusion/concatenation"(o, s) {
@@ -99,7 +106,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: o.layers * (2 * n * (4 * d * d + 2 * d * o.hidden) + 4 * n * n * d) + product(1, d, o.memory_width),
       formula: "L (2 Q (4 d² + 2 d f) + 4 Q² d) + 2 d dm",
-      kept: 5 * n * d + o.layers * n * (10 * d + 2 * o.hidden + o.heads + 4),
+      ...keeping(5 * n * d, { count: o.layers, input: n * d, all: n * (10 * d + 2 * o.hidden + o.heads + 4) }),
     };
   },
   "decoder/llama"(o, { M, A }) {
@@ -107,7 +114,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: product(memory, o.memory_width, o.width) + o.layers * llamaLayer(n, o, head, true),
       formula: "2 M dm d + L (2 N (d k (2H + 2KV) + 3 d f) + 2 N² H k), N = M + A",
-      kept: memory * o.memory_width + 2 * (n + known(A)) * o.width + llamaKept(n, o, head),
+      ...keeping(memory * o.memory_width + 2 * (n + known(A)) * o.width, llamaKept(n, o, head)),
     };
   },
   "objective/mlm"(o, { Nm }) {
@@ -138,7 +145,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
     return {
       flops: encode + (o.train ? decode : 0),
       formula: `2 P (3p² d + d² + d D + D K) + L (24 N d² + 4 N² d)${o.train ? " + 2 P (D d + d² + d T) + Ld (24 N d² + 4 N² d)" : ""}`,
-      kept: 6 * patches * pixels + (o.train ? 16 : 8) * n * d + layers * n * (21 * d + o.heads + 4),
+      ...keeping(6 * patches * pixels + (o.train ? 16 : 8) * n * d, { count: layers, input: n * d, all: n * (21 * d + o.heads + 4) }),
     };
   },
   "teacher/stub-clip": clip,

@@ -1,19 +1,20 @@
 /**
- * What a stage costs: operations and bytes of one microbatch, bytes that stay for the whole run. Nothing is measured.
+ * What a stage costs: operations and bytes of one microbatch. Nothing is measured.
  *
  * ES-0: a component with a row in `costs.ts` costs what that says, forward, and as much for each of the two gradients; ES-1, ES-2 and
  *       ES-4 are for the others, whose weights are all that is known of them.
  * ES-1: a weight (out, in) that meets n rows costs 2 n in out operations forward, as many for the gradient of its input and again for that
  *       of itself. Attention between tokens, norms and activations are left out.
  * ES-2: between forward and backward a weight keeps what went in and what came out: n (in + out) numbers.
- * ES-3: parameters, gradients and optimizer states are f32. Gradients are summed as a tree: one partial sum per level is alive.
+ * ES-3: with `recompute`, a layer keeps its input, runs forward twice, and one layer at a time keeps what is inside it. What stays for
+ *       the whole run is in `rank-memory.ts`.
  * ES-4: a table of words is looked up, not multiplied; an objective that borrows one multiplies it.
  */
 import type { Dim } from "../plugin/ports.ts";
 import { bytesPerElement } from "../tensor/index.ts";
-import { costOf, pageSizes } from "./costs.ts";
+import { type Cost, costOf, pageSizes } from "./costs.ts";
 import type { Graph, GraphNode } from "./graph.ts";
-import { numbersIn, type Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
 
 export interface StageEstimate {
   /** Operations of one microbatch. */
@@ -22,50 +23,48 @@ export interface StageEstimate {
   weightGradient: number;
   /** Bytes remembered from the forward of one microbatch to its backward. */
   activations: number;
-  /** Bytes for the whole run. */
-  parameters: number;
-  gradients: number;
-  optimizer: number;
+  /** Bytes more while its backward runs. */
+  transient: number;
 }
 
 export interface EstimateSettings {
-  /** How many tensors the optimizer keeps per parameter. */
-  stateTensors: number;
   /** Activations are bf16, not f32. */
   bf16: boolean;
+  /** Layers keep their input only. */
+  recompute: boolean;
 }
 
 /** One estimate per stage, in the order of the plan. */
 export function estimateStages(graph: Graph, plan: Plan, o: EstimateSettings): StageEstimate[] {
   const byName = new Map(graph.nodes.map((node) => [node.name, node]));
   return plan.stages.map((stage) => stage.components.map((name) => estimateComponent(byName.get(name)!, graph, plan, o))
-    .reduce((sum, one) => mapValues(sum, (value, what) => value + one[what]), nothing));
+    .reduce((sum, one) => ({ ...mapValues(sum, (value, what) => value + one[what]), transient: Math.max(sum.transient, one.transient) }), nothing));
 }
 
 /** A component's part of what its stage costs. */
-export function estimateComponent(node: GraphNode, graph: Graph, plan: Plan, { stateTensors, bf16 }: EstimateSettings): StageEstimate {
+export function estimateComponent(node: GraphNode, graph: Graph, plan: Plan, { bf16, recompute }: EstimateSettings): StageEstimate {
   const learns = !node.frozen && plan.stages.some((stage) => stage.backward && stage.components.includes(node.name));
-  const { forward, numbers } = costOfMicrobatch(node, graph, plan.sizes);
-  const kept = numbers * bytesPerElement(bf16 ? "bf16" : "f32");
-  const trainable = numbersIn(node, true) * 4, levels = Math.ceil(Math.log2(plan.microbatches)) + 1;
+  const { flops, kept, layers } = costOfMicrobatch(node, graph, plan.sizes);
+  if (!learns) return { ...nothing, forward: flops };
+  const bytes = bytesPerElement(bf16 ? "bf16" : "f32"), again = recompute && layers ? layers : { count: 0, inside: 0 };
   return {
-    forward, inputGradient: learns ? forward : 0, weightGradient: learns ? forward : 0, activations: learns ? kept : 0,
-    parameters: numbersIn(node, false) * 4, gradients: trainable * levels, optimizer: trainable * stateTensors,
+    forward: flops, inputGradient: flops * (again.count > 0 ? 2 : 1), weightGradient: flops,
+    activations: (kept - again.count * again.inside) * bytes, transient: again.inside * bytes,
   };
 }
 
 /** Operations of a forward, and numbers kept until the backward. */
-function costOfMicrobatch(node: GraphNode, graph: Graph, sizes: Readonly<Record<string, number>>): { forward: number; numbers: number } {
+function costOfMicrobatch(node: GraphNode, graph: Graph, sizes: Readonly<Record<string, number>>): Pick<Cost, "flops" | "kept" | "layers"> {
   const counted = costOf(node.use, node.options, pageSizes(sizes)), pages = sizes.B ?? 1;
-  if (counted) return { forward: counted.flops * pages, numbers: counted.kept * pages };
+  if (counted) return { flops: counted.flops * pages, kept: counted.kept * pages, ...(counted.layers && { layers: { count: counted.layers.count, input: counted.layers.input * pages, inside: counted.layers.inside * pages } }) };
   const rows = rowsOf(node, graph, sizes), weights = multiplied(node, graph);
   return {
-    forward: weights.reduce((sum, { inputs, outputs }) => sum + 2 * rows * inputs * outputs, 0),
-    numbers: weights.reduce((sum, { inputs, outputs }) => sum + rows * (inputs + outputs), 0),
+    flops: weights.reduce((sum, { inputs, outputs }) => sum + 2 * rows * inputs * outputs, 0),
+    kept: weights.reduce((sum, { inputs, outputs }) => sum + rows * (inputs + outputs), 0),
   };
 }
 
-const nothing: StageEstimate = { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, parameters: 0, gradients: 0, optimizer: 0 };
+const nothing: StageEstimate = { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, transient: 0 };
 const mapValues = (of: StageEstimate, change: (value: number, what: keyof StageEstimate) => number): StageEstimate =>
   Object.fromEntries((Object.keys(of) as (keyof StageEstimate)[]).map((what) => [what, change(of[what], what)])) as unknown as StageEstimate;
 

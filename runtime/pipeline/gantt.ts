@@ -4,7 +4,7 @@
  * GA-1: time runs to the right over the whole width; curves share one scale, whose top is the most that any rank remembers.
  * GA-2: numbers in boxes are microbatches; a box too narrow for its number goes without.
  */
-import type { RecipePlan } from "./plan-recipe.ts";
+import type { RecipePlan } from "./on-paper.ts";
 import { kindB, kindF, kindW } from "./rank-schedule.ts";
 import { bytes as formatBytes } from "./report.ts";
 

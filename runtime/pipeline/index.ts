@@ -1,10 +1,12 @@
 export { type CheckResult, type Chosen, checkFile, checkRecipe } from "./check.ts";
 export type { Edge, Graph, GraphNode } from "./graph.ts";
+export { type Layout, type LayoutPlan, type RankPlace, type SlotPlan, formatLayout } from "./layout.ts";
 export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.ts";
 export { type ComponentReport, type ModelReport, type RankReport, formatModel, presetReport, recipeReport } from "./model-report.ts";
 export type { Plan, StageEdge, StagePlan } from "./plan.ts";
 export { type PresetName, type PresetSizes, presetNames, presetOptions, presets } from "./presets.ts";
-export { type PlanChoice, type RankPlan, type RecipePlan, planRecipe } from "./plan-recipe.ts";
+export type { RankPlan, RecipePlan } from "./on-paper.ts";
+export { type PlanChoice, planRecipe } from "./plan-recipe.ts";
 export { formatPlan, planToJson } from "./plan-report.ts";
 export { ganttSvg } from "./gantt.ts";
 export { type Recipe, formatRecipe, loadRecipe, parseRecipe } from "./recipe.ts";

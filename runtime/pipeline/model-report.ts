@@ -2,8 +2,9 @@
  * What a model costs, said without allocating a weight: parameters, operations per page, bytes per rank.
  *
  * MR-1: parameters are counted from the shapes that components declare; nothing is allocated, no data is read.
- * MR-2: bytes of a rank = parameters, their gradients and AdamW's two moments, all f32 (there are no other masters), and what the pages
- *       between forward and backward keep, in f32 or bf16. Sums in the middle of a kernel and the pool's rounding are not in it.
+ * MR-2: bytes of a rank = parameters, the partial sums of their gradients and what the optimizer remembers, all f32 (there are no other
+ *       masters), and what the pages between forward and backward keep, in f32 or bf16: of a recipe as `octavo plan` counts them. Sums in
+ *       the middle of a kernel and the pool's rounding are not in it.
  */
 import { RuntimeError } from "../errors.ts";
 import type { Parameters } from "../nn/index.ts";
@@ -14,7 +15,9 @@ import { RecipeError } from "../plugin/problem.ts";
 import type { Registry } from "../plugin/registry.ts";
 import type { CheckResult } from "./check.ts";
 import { type Cost, type PageSizes, costOf, pageSizes } from "./costs.ts";
+import { estimateStages } from "./estimate.ts";
 import { type PresetName, presetComponents, presetTokens, presets } from "./presets.ts";
+import { keptBytes, partialSumsOf, stateTensorsOf } from "./rank-memory.ts";
 import { bytes, count, table } from "./report.ts";
 
 export interface ComponentReport {
@@ -85,15 +88,28 @@ const patch = 16;
 const maskedText = 0.3, maskedCells = 0.4;
 
 /** A checked recipe: its components, and per stage what its schedule keeps. */
-export function recipeReport({ recipe, graph, plan, simulation }: CheckResult): ModelReport {
-  const { B = 1 } = plan.sizes, sizes = pageSizes(plan.sizes);
+export function recipeReport(checked: CheckResult): ModelReport {
+  const { recipe, graph, plan } = checked, sizes = pageSizes(plan.sizes);
   const components = graph.nodes.filter(({ kind }) => kind !== "data-loader")
     .map((node) => reportOf(node.name, node.use, node.parameters, node.frozen, costOf(node.use, node.options, sizes)));
-  const ranks = plan.stages.flatMap((stage) => {
-    const members = components.filter(({ name }) => stage.components.includes(name));
-    return members.length === 0 ? [] : [rankOf(stage.name, members, B * Math.max(1, simulation.peakActivations[stage.name]))];
+  return summed(recipe.name, components, stageReports(checked), sizes);
+}
+
+function stageReports(checked: CheckResult): RankReport[] {
+  const { recipe, graph, plan, layout, simulation } = checked;
+  const estimates = estimateStages(graph, plan, { bf16: false, recompute: recipe.train.recompute === "block" });
+  return plan.stages.flatMap((stage, index) => {
+    const nodes = graph.nodes.filter(({ name, kind }) => kind !== "data-loader" && stage.components.includes(name));
+    if (nodes.length === 0) return [];
+    const slot = layout.slots.find(({ stages }) => stages.includes(stage.name))!, share = plan.microbatches / slot.layout.data;
+    const inOrder = Array.from({ length: share }, (_, m) => m), alive = Math.max(1, Math.min(share, simulation.peakActivations[stage.name]));
+    const { parameters, gradients, optimizer } = keptBytes(nodes, slot.layout, partialSumsOf(inOrder), { stateTensors: stateTensorsOf(checked), zero: recipe.train.zero });
+    const kept = estimates[index].activations * alive + estimates[index].transient, weights = parameters + gradients + optimizer;
+    return [{
+      name: stage.name, components: nodes.map(({ name }) => name), parameterBytes: parameters, gradientBytes: gradients, optimizerBytes: optimizer,
+      pagesInFlight: (plan.sizes.B ?? 1) * alive, activationBytes: { f32: kept, bf16: kept / 2 }, totalBytes: { f32: weights + kept, bf16: weights + kept / 2 },
+    }];
   });
-  return summed(recipe.name, components, ranks, sizes);
 }
 
 function describe(name: string, use: string, plugin: Plugin, options: unknown, sizes: PageSizes): ComponentReport {
@@ -154,7 +170,7 @@ export function formatModel(report: ModelReport): string {
     ...[...report.components, ...(report.stages ?? [])].flatMap(({ name, formula }) => (formula ? [`  ${name}: ${formula}`] : [])),
     ...(report.uncounted.length > 0 ? [`  ? not known of ${report.uncounted.join(", ")}, and not in the sums`] : []),
     "", ...rankTable(report.ranks),
-    "  parameters, gradients and AdamW's two moments in f32; activations are an estimate, of an eager step",
+    "  parameters, gradients and what the optimizer remembers in f32; activations are an estimate, of an eager step",
   ].join("\n");
 }
 

@@ -3,7 +3,8 @@
  *
  * RS-1: an entry is one integer, (stage * microbatches + microbatch) * 4 + kind: a schedule of 4,096 ranks and 8,192 microbatches is
  *       270 MB and is walked without touching an object.
- * RS-2: stages are in the order of the plan, so every edge leads from a lower to a higher number. A stage lives on one rank.
+ * RS-2: stages are in the order of the plan, so every edge leads from a lower to a higher number. A stage lives on one rank, or with
+ *       data copies (`rank-copies.ts`) on as many that follow each other, each with its share of the microbatches.
  * RS-3: stages without a backward (loaders, frozen teachers) have ranks of their own and run ahead; schedules count the others from 0.
  */
 import { RuntimeError } from "../errors.ts";
@@ -13,7 +14,16 @@ import type { Action, Schedule, ScheduleEdge, ScheduleStage } from "./schedule.t
 export const computeKinds = ["F", "B", "I", "W"] as const;
 export const [kindF, kindB, kindI, kindW] = [0, 1, 2, 3] as const;
 
-export interface RankStage { name: string; rank: number; depth: number; backward: boolean; steps: boolean }
+export interface RankStage {
+  name: string;
+  /** With copies: of the first. */
+  rank: number;
+  depth: number;
+  backward: boolean;
+  steps: boolean;
+  /** Data copies; absent: one. */
+  copies?: number;
+}
 export interface RankEdge { from: number; to: number; gradient: boolean }
 
 /** Which stages exist, who needs whom, and where they are. */
@@ -55,9 +65,12 @@ export function placeAt({ stages, edges }: Parts, rankOf: (index: number) => num
 /** The numbers of the stages of every rank, ascending. */
 export function stagesOfRanks({ ranks, stages }: Placement): number[][] {
   const held: number[][] = ranks.map(() => []);
-  stages.forEach((stage, index) => held[stage.rank].push(index));
+  stages.forEach(({ rank, copies = 1 }, index) => { for (let copy = 0; copy < copies; copy++) held[rank + copy].push(index); });
   return held;
 }
+
+/** The rank that computes a microbatch of a stage: copies have contiguous shares. */
+export const rankAt = ({ rank, copies = 1 }: RankStage, microbatch: number, microbatches: number): number => (copies === 1 ? rank : rank + Math.floor((microbatch * copies) / microbatches));
 
 /** Throws ERR_SCHEDULE when the numbers of a schedule do not fit into 32 bits. */
 export function fitsEntries(stages: number, microbatches: number): void {

@@ -11,7 +11,7 @@ import { RuntimeError } from "../errors.ts";
 import type { RankCosts } from "./rank-progress.ts";
 import { Progress } from "./rank-progress.ts";
 import type { RankSchedule } from "./rank-schedule.ts";
-import { formatEntry, kindB, kindF, kindW, stageNumbers } from "./rank-schedule.ts";
+import { formatEntry, kindB, kindF, kindW, rankAt, stageNumbers } from "./rank-schedule.ts";
 import { shareCores } from "./shared-cores.ts";
 
 export interface RankSimulationOptions {
@@ -54,7 +54,7 @@ export function simulateRanks(schedule: RankSchedule, costs: RankCosts, o: RankS
   const stuck = [...played.next.keys()].filter((rank) => played.next[rank] < entries[rank].length);
   if (stuck.length > 0) throw deadlock(schedule, progress, stuck, played.next);
   const makespan = played.clock.reduce((latest, t) => Math.max(latest, t), 0);
-  const computing = new Set(stages.filter((stage) => stage.backward).map((stage) => stage.rank));
+  const computing = new Set(stages.filter((stage) => stage.backward).flatMap(({ rank, copies = 1 }) => Array.from({ length: copies }, (_, copy) => rank + copy)));
   let worked = 0;
   for (const rank of computing) worked += played.busy[rank];
   return {
@@ -71,7 +71,8 @@ export interface Played { next: Int32Array; clock: Float64Array; busy: Float64Ar
 function inOrder({ entries, stages, microbatches }: RankSchedule, { compute }: RankCosts, progress: Progress, { starts, ends }: Times): Played {
   const numRanks = entries.length;
   const next = new Int32Array(numRanks), clock = new Float64Array(numRanks), busy = new Float64Array(numRanks);
-  const waitsFor = new Int32Array(numRanks).fill(-1), rankOf = Int32Array.from(stages, (stage) => stage.rank);
+  const waitsFor = new Int32Array(numRanks).fill(-1);
+  const rankOf = Int32Array.from(stages, (stage) => stage.rank), copies = Int32Array.from(stages, (stage) => stage.copies ?? 1);
   // who may wait for F of a stage are the stages after it on any edge; for its backward, the stages before it on edges with a gradient
   const listeners = listenersOf(progress, stages.length);
   const awake = Array.from({ length: numRanks }, (_, i) => numRanks - 1 - i);
@@ -93,7 +94,7 @@ function inOrder({ entries, stages, microbatches }: RankSchedule, { compute }: R
       if (kind === kindW) continue;
       const key = cell * 2 + (kind === kindF ? 0 : 1), who = kind === kindF ? listeners.forward[stage] : listeners.backward[stage];
       for (let i = 0; i < who.length; i++) {
-        const other = rankOf[who[i]];
+        const other = rankOf[who[i]] + (copies[who[i]] === 1 ? 0 : (((cell - stage * microbatches) * copies[who[i]]) / microbatches) | 0); // `rankAt`
         if (waitsFor[other] === key) waitsFor[other] = -1, awake.push(other);
       }
     }
@@ -136,7 +137,7 @@ function deadlock(schedule: RankSchedule, progress: Progress, stuck: readonly nu
   const waiting = stuck.map((rank) => {
     const entry = entries[rank][next[rank]];
     progress.ready(entry);
-    const cell = progress.missing >> 1, gradient = progress.missing & 1, other = stages[Math.floor(cell / microbatches)].rank;
+    const cell = progress.missing >> 1, gradient = progress.missing & 1, other = rankAt(stages[Math.floor(cell / microbatches)], cell % microbatches, microbatches);
     partner.set(rank, other);
     const wanted = gradient ? entries[other].find((e) => e >>> 2 === cell && (e & 3) !== kindF && (e & 3) !== kindW) : cell * 4 + kindF;
     return { rank: ranks[rank], entry: next[rank], action: formatEntry(schedule, entry, numbers), missing: wanted === undefined ? "its backward" : formatEntry(schedule, wanted, numbers), partner: ranks[other] };

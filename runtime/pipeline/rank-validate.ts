@@ -3,12 +3,12 @@
  *
  * RV-1: on the rank of a stage, F of every microbatch once; with a backward also B once, or I and W once each; without one only F.
  * RV-2: F before B or I, and I before W, of the same stage and microbatch.
- * RV-3: a rank computes only stages that are placed on it.
+ * RV-3: a rank computes only stages that are placed on it, of copies only the own microbatches.
  * Whether all of it can finish is for the simulation to say (`simulateRanks`): it needs to know who waits for whom.
  */
 import { RuntimeError } from "../errors.ts";
 import type { RankSchedule } from "./rank-schedule.ts";
-import { computeKinds, formatEntry, kindB, kindF, kindW, stageNumbers } from "./rank-schedule.ts";
+import { computeKinds, formatEntry, kindB, kindF, kindW, rankAt, stageNumbers } from "./rank-schedule.ts";
 
 /** Returns the schedule, or throws ERR_SCHEDULE with { rule, rank, entry, action } as details. */
 export function validateRanks(schedule: RankSchedule): RankSchedule {
@@ -16,10 +16,10 @@ export function validateRanks(schedule: RankSchedule): RankSchedule {
   const done = new Uint8Array(stages.length * microbatches); // a bit per kind
   for (let rank = 0; rank < entries.length; rank++) order(schedule, rank, done);
   for (let stage = 0; stage < stages.length; stage++) {
-    const { backward, rank } = stages[stage];
+    const { backward } = stages[stage];
     for (let m = 0; m < microbatches; m++) {
       const bits = done[stage * microbatches + m];
-      if (backward ? bits !== 0b0011 && bits !== 0b1101 : bits !== 0b0001) missing(schedule, rank, stage, m, bits);
+      if (backward ? bits !== 0b0011 && bits !== 0b1101 : bits !== 0b0001) missing(schedule, rankAt(stages[stage], m, microbatches), stage, m, bits);
     }
   }
   return schedule;
@@ -32,7 +32,8 @@ function order(schedule: RankSchedule, rank: number, done: Uint8Array): void {
   for (let i = 0; i < list.length; i++) {
     const cell = list[i] >>> 2, kind = list[i] & 3;
     const stage = stages[Math.floor(cell / microbatches)];
-    if (stage?.rank !== rank) broken(schedule, "RV-3", rank, i, stage ? `stages of ${ranks[rank]}; ${stage.name} is on ${ranks[stage.rank]}` : "one of the stages");
+    const place = stage && rankAt(stage, cell % microbatches, microbatches);
+    if (place !== rank) broken(schedule, "RV-3", rank, i, stage ? `stages of ${ranks[rank]}; ${stage.name} is on ${ranks[place]}` : "one of the stages");
     const bits = done[cell];
     if ((bits >> kind) & 1) broken(schedule, "RV-1", rank, i, `${formatEntry(schedule, list[i])} once; this is the second`);
     if (kind !== kindF && !stage.backward) broken(schedule, "RV-1", rank, i, `only F in ${stage.name}: no gradient comes to it`);

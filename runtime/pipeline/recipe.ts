@@ -21,9 +21,21 @@ const name = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]*$/, "letters, digits, - an
 const use = z.string().min(1);
 const plugin = z.strictObject({ use, options: z.record(z.string(), z.unknown()).default({}) });
 
+/** Along which axes a process is copied or split; a rank for every place. */
+const layout = z.strictObject({
+  /** Copies, each with its share of the microbatches. */
+  data: z.int().min(1).default(1),
+  /** Ranks that share out the weights of a copy. */
+  tensor: z.int().min(1).default(1),
+  /** Ranks that share out the sequence. */
+  context: z.int().min(1).default(1),
+});
+
 const component = z.strictObject({
   use,
   options: z.record(z.string(), z.unknown()).default({}),
+  /** In place of the recipe's, as a whole. */
+  layout: layout.optional(),
   /** Input port -> "component.port". */
   in: z.record(z.string(), z.string()).default({}),
 });
@@ -35,6 +47,12 @@ const train = z.strictObject({
   microbatches: z.int().min(1).default(4),
   /** "1f1b", "fill-drain", or the path of a schedule as CSV. */
   schedule: z.string().default("1f1b"),
+  /** Stages with a backward are dealt round to so many processes; absent: one each. */
+  ranks: z.int().min(1).optional(),
+  /** What data copies share out and do not hold each: 1 the optimizer's state, 2 gradients too, 3 parameters too. */
+  zero: z.int().min(0).max(3).default(0),
+  /** block: a block of layers keeps its input only, and runs again when its gradient comes. */
+  recompute: z.enum(["none", "block"]).default("none"),
   /** Largest norm of the whole gradient; 0 leaves it as it is. */
   clip: z.number().min(0).default(1),
   /** Threads per process; auto shares the cores of the host out. */
@@ -59,6 +77,8 @@ export const recipeSchema = z.strictObject({
   /** The folder that relative paths start at; the recipe's own when absent. */
   base: z.string().optional(),
   components: z.record(name, component),
+  /** Of every component that learns and has none of its own. */
+  layout: layout.prefault({}),
   /** Process -> its components. Absent: the data loader in one, everything else in another. */
   stages: z.record(name, z.array(z.string()).min(1)).optional(),
   train: train.prefault({}),

@@ -1,6 +1,7 @@
 /** What `octavo check` prints: the components, the stages and what travels between them, as tables for people and as plain data for programs. */
 import { formatDims } from "../plugin/ports.ts";
 import type { CheckResult } from "./check.ts";
+import { type LayoutPlan, axes } from "./layout.ts";
 import type { EdgeTensor, StageEdge } from "./plan.ts";
 import { numbersIn } from "./plan.ts";
 import { formatGrid } from "./schedule.ts";
@@ -14,6 +15,7 @@ export function formatCheck(result: CheckResult): string {
     "", ...componentTable(result),
     "", ...stageTable(result),
     ...(plan.edges.length > 0 ? ["", ...edgeTable(result)] : []),
+    ...rankTable(result.layout), ...bridgeTable(result.layout),
     "", "schedule (F forward, B backward; the number is the microbatch)", formatGrid(schedule),
     `  with stages of equal speed they stand still ${percent(simulation.bubble)} of the time; backward counted as two forwards`,
     ...result.warnings.map((warning) => `warning: ${warning}`),
@@ -23,7 +25,7 @@ export function formatCheck(result: CheckResult): string {
 
 /** The same as plain data, one JSON object. */
 export function checkToJson(result: CheckResult): Record<string, unknown> {
-  const { recipe, graph, plan, schedule, simulation } = result;
+  const { recipe, graph, plan, layout, schedule, simulation } = result;
   return {
     name: recipe.name, file: recipe.file, seed: recipe.seed, train: recipe.train,
     components: graph.nodes.map((node) => ({
@@ -34,6 +36,7 @@ export function checkToJson(result: CheckResult): Record<string, unknown> {
     stages: plan.stages,
     edges: plan.edges.map((edge) => ({ ...edge, tensors: edge.tensors.map((t) => ({ ...t, from: t.from.join("."), to: t.to.map((end) => end.join(".")) })) })),
     sizes: plan.sizes,
+    slots: layout.slots, ranks: layout.ranks, bridges: layout.bridges.map(({ edge, routes }) => ({ edge: edge.id, routes })),
     schedule, bubble: simulation.bubble, peakActivations: simulation.peakActivations, warnings: result.warnings,
   };
 }
@@ -68,6 +71,36 @@ function edgeTable({ plan, recipe: { train: { precision } } }: CheckResult): str
     ...(precision === "f32" ? [] : [`  ${precision === "auto" ? "should auto choose bf16, " : ""}activations and their gradients take half of this in bf16`]),
     ...(unknown.length > 0 ? [`  ? where no component says how large ${unknown.join(", ")} can be`] : []),
   ];
+}
+
+const copied = ({ slots, ranks }: LayoutPlan): boolean => ranks.length > slots.length;
+/** As many rows of a table as one reads; the rest is in the plain data. */
+const shown = 40;
+
+function rankTable(layout: LayoutPlan): string[] {
+  if (!copied(layout)) return [];
+  const rows = layout.ranks.map((rank) => [rank.name, rank.stages.join(", "), ...axes.map((axis) => (rank.layout[axis] > 1 ? `${rank[axis]} of ${rank.layout[axis]}` : ""))]);
+  return ["", ...table(["rank (process)", "stages", ...axes], rows.slice(0, shown), []), ...more(rows, "ranks")];
+}
+
+/** Who sends which microbatches to whom, where slots have more ranks than one. */
+export function bridgeTable(layout: LayoutPlan): string[] {
+  if (!copied(layout)) return [];
+  const rows = layout.bridges.flatMap(({ routes }) => routes.map(({ from, to, carries, microbatches, bytes: size }) => [`${from} -> ${to}`, carries, runs(microbatches), bytes(size)]));
+  return ["", ...table(["between ranks", "carries", "microbatches", "per step"], rows.slice(0, shown), [3]), ...more(rows, "connections")];
+}
+
+const more = (rows: readonly unknown[], what: string): string[] => (rows.length > shown ? [`  and ${rows.length - shown} ${what} more`] : []);
+
+/** `0-3, 8`. */
+function runs(numbers: readonly number[]): string {
+  const found: number[][] = [];
+  for (const n of numbers) {
+    const last = found.at(-1);
+    if (last && last.at(-1) === n - 1) last[1] = n;
+    else found.push([n]);
+  }
+  return found.map((run) => run.join("-")).join(", ");
 }
 
 const unsized = (edge: StageEdge, sizes: Record<string, number>): string[] =>

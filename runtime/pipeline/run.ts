@@ -2,12 +2,14 @@ import { join } from "node:path";
 import { cpus } from "node:os";
 import { type ActorSystem, createActorSystem, type RefOf } from "../actor/index.ts";
 import { type ShardEntry } from "../checkpoint/index.ts";
+import { RuntimeError } from "../errors.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
 import { type LaneName, type Whereabouts, chooseLane, laneOffers } from "../parallel/index.ts";
 import type { OptimizerComponent, ProcessStats } from "../plugin/index.ts";
 import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { StepHeader } from "./feed.ts";
+import { formatLayout, sizeOf } from "./layout.ts";
 import type { Launcher, WorkerHandle, WorkerSpec } from "./launcher.ts";
 import type { StageModelOptions } from "./model.ts";
 import { FailureWatch } from "./failure-watch.ts";
@@ -43,6 +45,7 @@ const leastStepMs = 600_000;
  * RUN-2: `close` leaves no process and no socket file, whether the run went well or not.
  */
 export async function startPipeline(checked: CheckResult, o: PipelineOptions): Promise<StepRunner> {
+  refuseCopies(checked);
   const folder = createSocketFolder();
   const transport = createZeromqTransport({ node: "driver", folder: folder.path });
   const system = createActorSystem({ node: "driver", transport, callTimeoutMs: startUpMs });
@@ -62,6 +65,12 @@ export async function startPipeline(checked: CheckResult, o: PipelineOptions): P
     await close();
     throw error;
   }
+}
+
+/** A layout is planned and shown; processes that are copies of each other are not started yet. */
+function refuseCopies({ layout }: CheckResult): void {
+  const slot = layout.slots.find((one) => sizeOf(one.layout) > 1);
+  if (slot) throw new RuntimeError("ERR_PLAN", `train: expected one rank of ${slot.name}, found a layout of ${formatLayout(slot.layout)}, which octavo plan shows and no run has yet. Leave layout out, or train --in-process.`, { slot: slot.name });
 }
 
 interface Connection extends PipelineOptions {

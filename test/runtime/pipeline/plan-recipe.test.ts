@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { RuntimeError } from "../../../runtime/errors.ts";
 import { checkRecipe } from "../../../runtime/pipeline/check.ts";
 import { ganttSvg } from "../../../runtime/pipeline/gantt.ts";
-import type { PlanChoice, RecipePlan } from "../../../runtime/pipeline/plan-recipe.ts";
+import type { RecipePlan } from "../../../runtime/pipeline/on-paper.ts";
+import type { PlanChoice } from "../../../runtime/pipeline/plan-recipe.ts";
 import { planRecipe } from "../../../runtime/pipeline/plan-recipe.ts";
 import { formatPlan } from "../../../runtime/pipeline/plan-report.ts";
 import { parseRecipe } from "../../../runtime/pipeline/recipe.ts";
@@ -22,14 +23,12 @@ const refused = async (choice: PlanChoice, overrides: string[] = []): Promise<Ru
 // B 2 pages of a microbatch, T 32, patches 4 + 1, M 37, width 8, 50 words
 describe("planning a recipe", () => {
   it("estimates operations and bytes from the shapes of weights", async () => {
-    const { estimates: [pages, image, text, fusion] } = await planned();
-    assert.deepEqual(pages, { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, parameters: 0, gradients: 0, optimizer: 0 });
+    const { estimates: [pages, image, text, fusion], ranks } = await planned();
+    assert.deepEqual(pages, { forward: 0, inputGradient: 0, weightGradient: 0, activations: 0, transient: 0 });
     // the encoder's (8, 12) over 2 x 5 rows, the frozen teacher's (8, 3) over 2 x 4; f32, three levels of partial sums for 4 microbatches
-    assert.deepEqual(image, {
-      forward: 2 * 10 * 8 * 12 + 2 * 8 * 8 * 3, inputGradient: 2 * 10 * 8 * 12, weightGradient: 2 * 10 * 8 * 12, activations: 10 * (8 + 12) * 4,
-      parameters: 128 * 4, gradients: 104 * 4 * 3, optimizer: 104 * 4 * 2,
-    });
-    assert.deepEqual([text.forward, text.parameters], [0, 400 * 4], "a table of words is looked up");
+    assert.deepEqual(image, { forward: 2 * 10 * 8 * 12 + 2 * 8 * 8 * 3, inputGradient: 2 * 10 * 8 * 12, weightGradient: 2 * 10 * 8 * 12, activations: 10 * (8 + 12) * 4, transient: 0 });
+    assert.deepEqual([ranks[1].parameters, ranks[1].gradients, ranks[1].optimizer], [128 * 4, 104 * 4 * 3, 104 * 4 * 2]);
+    assert.deepEqual([text.forward, ranks[2].parameters], [0, 400 * 4], "a table of words is looked up");
     // fusion (8, 8) over 2 x 37 rows; tokens borrows the (50, 8) table for 2 x 32 labels; imitate's (8, 8) has no places: over the memory
     assert.equal(fusion.forward, 2 * 74 * 64 + 2 * 64 * 50 * 8 + 2 * 74 * 64);
   });
@@ -65,7 +64,7 @@ describe("planning a recipe", () => {
     // one page per microbatch already: the largest component of the fullest rank moves out
     const apart = await refused({ memory: 15_000 }, ["train.microbatches=8"]);
     assert.match(apart.message, /rank fusion needs .*The smallest change that fits: a stage of its own for mlm \(stages: mlm-stage: \[mlm\], fusion: \[place, fusion, mim\]\) \(13\.0 KiB\)\.$/);
-    assert.match((await refused({ memory: 100 })).message, /Neither another schedule, nor more microbatches, nor a stage/);
+    assert.match((await refused({ memory: 100 })).message, /Neither another schedule, nor zero, recompute or more microbatches, nor a stage/);
   });
 
   it("shows ranks, memory and bubble as tables", async () => {

@@ -11,10 +11,10 @@ const problems = (text: string, overrides: string[] = []): string[] => readRecip
 
 describe("a recipe", () => {
   it("is filled with defaults", () => {
-    const { train, seed, trackers, stages, name } = parseRecipe("components: {}", "some/place/first-try.yaml");
-    assert.deepEqual({ train, seed, trackers, stages, name }, {
-      name: "first-try", seed: 1, trackers: [], stages: undefined,
-      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", compile: "auto", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
+    const { train, seed, trackers, stages, name, layout } = parseRecipe("components: {}", "some/place/first-try.yaml");
+    assert.deepEqual({ train, seed, trackers, stages, name, layout }, {
+      layout: { data: 1, tensor: 1, context: 1 }, name: "first-try", seed: 1, trackers: [], stages: undefined,
+      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", compile: "auto", zero: 0, recompute: "none", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
     });
   });
 
@@ -24,6 +24,19 @@ describe("a recipe", () => {
     assert.deepEqual(problems("components: {}\ntrain:\n  precision: fb16"), [`r.yaml:3:14: train.precision: expected "f32", "bf16" or "auto", found "fb16". Did you mean "bf16"?`]);
     assert.deepEqual(problems("components: {}\ntrain:\n  precission: bf16"), [`r.yaml:3:3: train.precission: expected a key of train, found "precission". Did you mean "precision"?`]);
     assert.deepEqual(problems("precision: bf16\ncomponents: {}"), [`r.yaml:1:1: precision: expected a key of a recipe, found "precision". Write it under train.`]);
+  });
+
+  it("has layouts of its own and of components, each whole by itself, and keeps them when written", () => {
+    const recipe = parseRecipe("layout: { data: 2 }\ncomponents:\n  text: { use: a/b, layout: { tensor: 2 } }\ntrain: { zero: 2, ranks: 3, recompute: block }", "r.yaml");
+    assert.deepEqual(recipe.components.text.layout, { data: 1, tensor: 2, context: 1 });
+    const { layout, components, train: { zero, ranks, recompute } } = parseRecipe(formatRecipe(recipe), "again.yaml");
+    assert.deepEqual([layout, components.text.layout, zero, ranks, recompute], [{ data: 2, tensor: 1, context: 1 }, { data: 1, tensor: 2, context: 1 }, 2, 3, "block"]);
+    assert.deepEqual(problems("components: {}\nlayout: { dta: 2, tensor: 0 }\ntrain: { zero: 4, recompute: blok }"), [
+      `r.yaml:2:27: layout.tensor: expected an integer, at least 1, found 0.`,
+      `r.yaml:2:11: layout.dta: expected a key of layout, found "dta". Did you mean "data"?`,
+      `r.yaml:3:16: train.zero: expected an integer, at least 0 and at most 3, found 4.`,
+      `r.yaml:3:30: train.recompute: expected "none" or "block", found "blok". Did you mean "block"?`,
+    ]);
   });
 
   it("knows where every key and value is written", () => {
