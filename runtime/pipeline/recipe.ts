@@ -51,8 +51,6 @@ const train = z.strictObject({
   ranks: z.int().min(1).optional(),
   /** What data copies share out and do not hold each: 1 the optimizer's state, 2 gradients too, 3 parameters too. */
   zero: z.int().min(0).max(3).default(0),
-  /** block: a block of layers keeps its input only, and runs again when its gradient comes. */
-  recompute: z.enum(["none", "block"]).default("none"),
   /** Largest norm of the whole gradient; 0 leaves it as it is. */
   clip: z.number().min(0).default(1),
   /** Threads per process; auto shares the cores of the host out. */
