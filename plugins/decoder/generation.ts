@@ -1,4 +1,5 @@
-import { cast, clone, concat, fromArray, indexSelect, nn, RuntimeError, Scope, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
+import { cast, clone, concat, fromArray, indexSelect, nn, RuntimeError, Scope, slice, withoutRecording, zeros, type Precision, type Tensor } from "../../runtime/index.ts";
+import { lastKeys } from "./window.ts";
 
 /** What generation carries from token to token. Its tensors belong to it until `release`. */
 export interface Generation {
@@ -34,9 +35,10 @@ export function keepOnly<T extends Record<string, Tensor>>(work: () => T): T {
 export const capacityFor = (positions: number): number => Math.ceil((positions + 1) / block) * block;
 const block = 64;
 
-/** Makes room for more positions where there is none. */
-export function makeRoom(state: Generation, positions: number): void {
-  const [batch, capacity] = state.keyMask.shape;
+/** Makes room for `more` positions where there is none. With a window it first forgets what no later token sees, so that caches stay as large as the window. */
+export function makeRoom(state: Generation, more: number, window?: number): void {
+  if (window !== undefined && state.length + more > state.keyMask.shape[1] && state.length > remembered(window)) forget(state, window);
+  const [batch, capacity] = state.keyMask.shape, positions = state.length + more;
   if (positions <= capacity) return;
   const larger = capacityFor(positions);
   const { keyMask } = keepOnly(() => {
@@ -45,6 +47,27 @@ export function makeRoom(state: Generation, positions: number): void {
   });
   state.keyMask.dispose();
   state.keyMask = keyMask;
+}
+
+/** How many keys before it a token sees; one at least, so that a cache is never empty. */
+const remembered = (window: number): number => Math.max(1, window - 1);
+
+/** What is kept of `length` positions, and in how much room: with some to spare, so that keys are moved once in many tokens. */
+export function keptOf(length: number, window: number): { keep: number; capacity: number } {
+  const keep = Math.min(length, remembered(window));
+  return { keep, capacity: capacityFor(keep) + block };
+}
+
+/** Keeps of every row the last real keys that a window reaches, side by side at the end of the places. */
+export function forget(state: Generation, window: number): void {
+  const [batch, before] = state.keyMask.shape, { keep, capacity } = keptOf(state.length, window);
+  const { keyMask } = keepOnly(() => {
+    const { from, mask } = lastKeys(slice(state.keyMask, 1, 0, state.length), keep, before);
+    state.caches.forEach((cache, i) => { state.caches[i] = nn.pickCache(cache, from, keep, capacity); });
+    return { keyMask: concat([mask, zeros([batch, capacity - keep], "u8")], 1) };
+  });
+  state.keyMask.dispose();
+  Object.assign(state, { keyMask, length: keep });
 }
 
 /** The caches' tensors by name, for a compiled step. */
@@ -78,6 +101,13 @@ export function lastReal(real: readonly boolean[], batch: number): Int32Array {
     for (let a = length - 1; a >= 0; a--) if (real[row * length + a]) return row * length + a;
     return row * length + length - 1;
   });
+}
+
+/** ids (B, A), real (B * A) -> the same tokens with those of each row first. */
+export function tokensFirst(ids: Int32Array, real: readonly boolean[], batch: number): { ids: Int32Array; real: boolean[] } {
+  const length = ids.length / batch;
+  const order = Array.from({ length: batch }, (_, row) => Array.from({ length }, (_, a) => row * length + a).sort((a, b) => Number(real[b]) - Number(real[a]) || a - b)).flat();
+  return { ids: Int32Array.from(order, (i) => ids[i]), real: order.map((i) => real[i]) };
 }
 
 /** Frees everything a generation holds. Twice is allowed. */

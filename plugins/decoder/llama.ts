@@ -10,6 +10,7 @@
  *       it is compiled: replayed to the same bits, for all pages of the same batch size and room.
  * DE-5: a branch of a generation goes on as the row it was taken from would have: the same bits, whatever stands beside it.
  * DE-6: `share_base_with_text`: table, layers and norm are the text encoder's and learn through it; adapters, a head and the prefix are its own.
+ * DE-7: `window`: a token sees itself and the window - 1 real keys before it, prefix and tokens alike; caches hold no more than that and some room.
  */
 import { z } from "zod";
 import {
@@ -17,9 +18,10 @@ import {
   ropeScalingFrom, ropeScalingOption, slice, toPrecision, widen, widened, writeRows, zeros, type ForwardContext, type GenerativeDecoder, type Ports, type Tensor,
 } from "../../runtime/index.ts";
 import { countReal, positionsOf } from "./positions.ts";
-import { branchOf, cacheTensors, capacityFor, keepOnly, lastReal, makeRoom, release, tokensPerRow, type Generation } from "./generation.ts";
+import { branchOf, cacheTensors, capacityFor, forget, keepOnly, keptOf, lastReal, makeRoom, release, tokensFirst, tokensPerRow, type Generation } from "./generation.ts";
 import { memoryPrefix, queryHeads } from "./memory.ts";
 import { SharedBase } from "./shared-base.ts";
+import { lastKeys, packRows, seen } from "./window.ts";
 
 const options = z.strictObject({
   memory_width: z.int().positive().default(96),
@@ -34,6 +36,8 @@ const options = z.strictObject({
   /** Not `dynamic`: keys in a cache were turned once and stay so. */
   rope_scaling: ropeScalingOption.nullish(),
   eps: z.number().positive().default(1e-5),
+  /** Mistral's sliding window, over prefix and tokens. */
+  window: z.int().positive().nullish(),
   /** false: a table of its own, `decoder.lm_head`, turns states into logits. */
   tied: z.boolean().default(true),
   /** The memory as this many vectors that learned queries find in it; left out: all of it. */
@@ -78,7 +82,7 @@ export const llamaDecoder = definePlugin({
     out: { hidden: port(["B", "A", width]), embedding: port([vocabulary, width]) },
   }),
   create(o): GenerativeDecoder & { adapters: nn.AdapterSet } {
-    const { width, pad_id, compile } = o;
+    const { width, pad_id, compile } = o, window = o.window ?? undefined;
     const { headDim, table, layers, norm, adapters, named } = stackOf(o);
     const lmHead = o.tied ? undefined : nn.linear({ in: width, out: o.vocabulary, bias: false });
     const prefixOf = memoryPrefix({ memoryWidth: o.memory_width, width, maxPrefix: o.max_prefix, std: tableStd });
@@ -92,14 +96,18 @@ export const llamaDecoder = definePlugin({
     /** (V, D): its rows turn states into logits. */
     const headTable = (): Tensor => lmHead?.weight.value ?? table.table();
 
-    /** x (B, N, D), the last N of the keys -> states (B, N, D) before the final norm. */
-    function run(x: Tensor, positions: Tensor, keyMask: Tensor, { cached, keys }: { cached?: { at: Tensor; caches: readonly nn.KeyValueCache[] }; keys?: ForwardContext }): Tensor {
+    /** x (B, N, D), the last N of the keys, with a window without gaps between real ones -> states (B, N, D) before the final norm. `done`: of a layer. */
+    function run(x: Tensor, positions: Tensor, keyMask: Tensor, { cached, keys, done }: { cached?: { at: Tensor; caches: readonly nn.KeyValueCache[] }; keys?: ForwardContext; done?(layer: number): void }): Tensor {
       const invFreq = fromArray(frequencies, [headDim / 2], widened(x.dtype));
       // One token sees every real key: without the rule, the keys may have room behind it.
       const causal = x.shape[1] > 1;
-      return layers.reduce((states, layer, i) => nn.throughBlock(keys ?? {}, () => layer.forward(states, {
-        positions, invFreq, keyMask, causal, cache: cached && { at: cached.at, room: cached.caches[i] }, keys,
-      })), x);
+      return layers.reduce((states, layer, i) => {
+        const next = nn.throughBlock(keys ?? {}, () => layer.forward(states, {
+          positions, invFreq, keyMask, causal, window: causal ? window : undefined, cache: cached && { at: cached.at, room: cached.caches[i] }, keys,
+        }));
+        done?.(i);
+        return next;
+      }, x);
     }
 
     const oneToken = new Compiled("decoder/llama next");
@@ -108,7 +116,7 @@ export const llamaDecoder = definePlugin({
     function advance(state: Generation, { ids, mask, at, last }: Record<string, Tensor>): Record<string, Tensor> {
       const [batch, count] = ids.shape;
       writeRows(mask, at, state.keyMask);
-      const keyMask = count === 1 ? state.keyMask : slice(state.keyMask, 1, 0, state.length + count);
+      const keyMask = count > 1 ? slice(state.keyMask, 1, 0, state.length + count) : window === undefined ? state.keyMask : seen(state.keyMask, window);
       const states = reshape(run(embed(ids, state.precision), positionsOf(mask, state.real), keyMask, { cached: { at, caches: state.caches } }), [batch * count, width]);
       const hidden = norm.forward(gatherRows(states, last));
       return { logits: linear(widen(hidden), headTable()), real: add(state.real, countReal(mask)), hidden };
@@ -121,9 +129,11 @@ export const llamaDecoder = definePlugin({
       // memory (B, M, Dm), dec_ids (B, A) -> hidden (B, A, D), and the table (V, D) whose rows turn it into logits
       forward: (inputs, context) => base.with(inputs.base ? base.cut(inputs.base) : {}, () => {
         const { dec_ids, dec_mask } = inputs, { prefix, mask } = prefixOf.forward(inputs, context.precision);
-        const keyMask = concat([mask, dec_mask], 1);
-        const states = run(concat([prefix, embed(dec_ids, context.precision)], 1), positionsOf(keyMask), keyMask, { keys: context });
-        return { hidden: norm.forward(slice(states, 1, prefix.shape[1], dec_ids.shape[1])), embedding: headTable() };
+        const keyMask = concat([mask, dec_mask], 1), x = concat([prefix, embed(dec_ids, context.precision)], 1);
+        const [batch, length] = keyMask.shape, start = prefix.shape[1], answer = dec_ids.shape[1];
+        if (window === undefined) return { hidden: norm.forward(slice(run(x, positionsOf(keyMask), keyMask, { keys: context }), 1, start, answer)), embedding: headTable() };
+        const packed = packRows(x, keyMask), states = run(packed.x, positionsOf(packed.mask), packed.mask, { keys: context });
+        return { hidden: norm.forward(gatherRows(reshape(states, [batch * length, width]), slice(packed.places, 1, start, answer))), embedding: headTable() };
       }),
 
       /** Computes the prefix of each row from `memory`, `memory_mask` and `prompt`. All tokens come with `next`, `<bos>` and the instruction first. */
@@ -132,12 +142,17 @@ export const llamaDecoder = definePlugin({
         let caches: nn.KeyValueCache[] = [], length = 0;
         try {
           const kept = base.with(borrowed, () => keepOnly(() => {
-            const { prefix, mask } = prefixOf.forward(inputs, precision);
-            length = prefix.shape[1];
-            const capacity = capacityFor(length);
-            caches = layers.map(() => ({ capacity }));
-            run(prefix, positionsOf(mask), mask, { cached: { at: fromArray([0], [1], "i32"), caches } });
-            return { keyMask: concat([mask, zeros([mask.shape[0], capacity - length], "u8")], 1), real: countReal(mask) };
+            const { prefix, mask } = prefixOf.forward(inputs, precision), [batch, places] = mask.shape;
+            const begun = window === undefined ? { x: prefix, mask } : packRows(prefix, mask);
+            const { keep, capacity } = window === undefined ? { keep: places, capacity: capacityFor(places) } : keptOf(places, window);
+            const last = window === undefined ? undefined : lastKeys(begun.mask, keep, places);
+            caches = layers.map(() => ({ capacity: last ? places : capacity }));
+            run(begun.x, positionsOf(begun.mask), begun.mask, {
+              cached: { at: fromArray([0], [1], "i32"), caches },
+              done: last && ((layer) => { caches[layer] = nn.pickCache(caches[layer], last.from, keep, capacity); }), // one layer's whole prefix at a time
+            });
+            length = keep;
+            return { keyMask: concat([last?.mask ?? mask, zeros([batch, capacity - keep], "u8")], 1), real: countReal(mask) };
           }));
           return { caches, length, precision, borrowed, ...kept } satisfies Generation;
         } catch (error) {
@@ -153,12 +168,13 @@ export const llamaDecoder = definePlugin({
       next: (opaque, ids) => {
         const state = opaque as Generation;
         const batch = state.real.shape[0];
-        const shape = [batch, tokensPerRow(ids, batch)];
-        const real = Array.from(ids, (id) => id >= 0 && id !== pad_id);
-        makeRoom(state, state.length + shape[1]);
+        const shape = [batch, tokensPerRow(ids, batch)], isToken = Array.from(ids, (id) => id >= 0 && id !== pad_id);
+        const { ids: tokens, real } = window === undefined || shape[1] === 1 ? { ids, real: isToken } : tokensFirst(ids, isToken, batch);
+        if (window !== undefined && shape[1] > 1) forget(state, window); // no gaps between the keys before these tokens
+        makeRoom(state, shape[1], window);
         const { logits, ...kept } = base.with(state.borrowed, () => keepOnly(() => {
           const given = {
-            ids: fromArray(ids.map((id) => Math.max(0, id)), shape), mask: fromArray(Uint8Array.from(real, Number), shape),
+            ids: fromArray(tokens.map((id) => Math.max(0, id)), shape), mask: fromArray(Uint8Array.from(real, Number), shape),
             at: fromArray([state.length], [1], "i32"), last: fromArray(lastReal(real, batch), [batch]),
           };
           const { keyMask, real: before, caches, precision, borrowed } = state;

@@ -9,6 +9,6 @@ export { type RopeScaling, ropeFrequencies, ropeFrequencies64 } from "./rope-fre
 export { type Grid, type RelativeBiasResize, resizePositions, resizeRelativeBias } from "./table-resize.ts";
 export { type BeitBlock, type BeitBlockInput, type BeitBlockOptions, beitBlock, relativeBiasTable } from "./transformer-beit.ts";
 export { type BertLayer, bertLayer } from "./transformer-bert.ts";
-export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, growCache, llamaLayer, llamaParts, llamaStackSize, releaseCache } from "./transformer-llama.ts";
+export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, growCache, llamaLayer, llamaParts, llamaStackSize, pickCache, releaseCache } from "./transformer-llama.ts";
 export { type MultiwayBlock, type MultiwayBlockInput, type MultiwayBlockOptions, multiwayBlock } from "./transformer-multiway.ts";
 export { type ClipBlock, type ClipBlockOptions, type Start, clipBlock } from "./transformer-clip.ts";

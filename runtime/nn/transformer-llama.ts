@@ -118,6 +118,19 @@ export function growCache(cache: KeyValueCache, capacity: number): KeyValueCache
   return larger;
 }
 
+/** A cache of `keep` places per row, taken from b * C + c `from`, i32 (B * keep), with room for more; it takes the place of the old one, whose tensors are freed. */
+export function pickCache(cache: KeyValueCache, from: Tensor, keep: number, capacity: number): KeyValueCache {
+  const picked = (room: Tensor | undefined): Tensor | undefined => {
+    if (!room) return undefined;
+    const [batch, before, width] = room.shape;
+    const rows = ops.reshape(ops.gatherRows(ops.reshape(room, [batch * before, width]), from), [batch, keep, width]);
+    return owned(ops.concat([rows, zeros([batch, capacity - keep, width], room.dtype)], 1));
+  };
+  const chosen = { capacity, k: picked(cache.k), v: picked(cache.v) };
+  releaseCache(cache);
+  return chosen;
+}
+
 export function releaseCache(cache: KeyValueCache): void {
   cache.k?.dispose();
   cache.v?.dispose();

@@ -246,7 +246,8 @@ describe("decoder/llama", () => {
   const variants: [what: string, options: Record<string, unknown>][] = [
     ["plain", {}], ["a head of its own, llama3 positions, adapters", {
       tied: false, rope_scaling: { type: "llama3", factor: 4, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 16 }, lora: { r: 2, alpha: 4, targets: ["q_proj", "up_proj", "embed_tokens"] } }],
-    ["two learned queries in place of the memory", { memory_width: 16, max_prefix: 2 }], ["the text encoder's weights", { share_base_with_text: true, lora: { r: 2, alpha: 4 } }],
+    ["two learned queries in place of the memory", { memory_width: 16, max_prefix: 2 }], ["a window of three", { window: 3 }],
+    ["the text encoder's weights", { share_base_with_text: true, lora: { r: 2, alpha: 4 } }],
   ];
   for (const [what, more] of variants) for (const { dtype, tolerance } of [{ dtype: "f64", tolerance: 1e-12 }, { dtype: "f32", tolerance: 1e-5 }, { dtype: "bf16", tolerance: 0.02 }] as const) {
     it(`INV-D1, DE-3 generates token by token what one forward gives, in ${dtype}, rows of different length: ${what}`, async () => {
@@ -292,9 +293,10 @@ describe("decoder/llama", () => {
     });
   }
 
-  it("DE-4 generates the same bits compiled and eagerly, past the room of its caches, and again for another page", async () => {
+  // Without a window 59 tokens until the first 64 places are full, then 10 behind them; with one all caches have the same room. Of each room the first three are run or recorded.
+  for (const { window, tokens, recorded } of [{ window: undefined, tokens: 70, recorded: 6 }, { window: 20, tokens: 140, recorded: 3 }]) it(`DE-4 generates the same bits compiled and eagerly, past the room of its caches, and again for another page${window ? ", with a window" : ""}`, async () => {
     const before = memory().tensors, decoders = [true, false].map((compile) => {
-      const decoder = build<GenerativeDecoder>(llamaDecoder, { ...options, compile });
+      const decoder = build<GenerativeDecoder>(llamaDecoder, { ...options, compile, window });
       fillParameters(decoder, "f32");
       return decoder;
     });
@@ -305,7 +307,7 @@ describe("decoder/llama", () => {
       const [compiled, eager] = await Promise.all(decoders.map(async (decoder) => {
         const state = await withTensors(() => ({ memory: input(page, [1, 3, 12], "f32"), memory_mask: ones(1, 3) }), (inputs) => decoder.begin(inputs, context()));
         const logits: number[][] = [];
-        for (let token = 0; token < 70; token++) {
+        for (let token = 0; token < tokens; token++) {
           const next = decoder.next(state, token === 0 ? Int32Array.of(1, 5) : Int32Array.of(1 + ((7 * token) % 22)));
           logits.push(Array.from(await next.read() as ArrayLike<number>));
           next.dispose();
@@ -316,10 +318,53 @@ describe("decoder/llama", () => {
       assert.deepEqual(compiled, eager, page);
     }
     device.replay = replay;
-    // 69 tokens one by one: 59 until the first 64 places are full, 10 behind them; of the first page three each are run or recorded
-    assert.equal(replays, 2 * 69 - 2 * 3);
+    assert.equal(replays, 2 * (tokens - 1) - recorded);
     for (const decoder of decoders) for (const parameter of Object.values(decoder.parameters())) parameter.release();
     assert.equal(memory().tensors, before);
+  });
+
+  it("DE-7 a window reaches as many real keys back as it says, whatever stands between them, and no further", async () => {
+    const window = 3, tokens = [1, 5, 7, 2, 9, 11];
+    const states = async (o: { memory?: number[]; tokens?: number[]; layers?: number; window?: number; real?: number[] }) => {
+      const decoder = tinyDecoder("f64", { window, layers: 1, ...o.layers && { layers: o.layers }, ..."window" in o && { window: o.window } }), rows = o.memory ?? [0, 1], asked = o.tokens ?? tokens;
+      const values = rows.flatMap((row) => Array.from(fill(`memory ${row}`, [12])));
+      const { hidden } = await compute(() => decoder.forward({
+        memory: fromArray(values, [1, rows.length, 12], "f64"), memory_mask: mask([rows.map((row) => Number(row >= 0))]), dec_ids: ids([asked]), dec_mask: mask([o.real ?? asked.map(() => 1)]),
+      }, context()), decoder);
+      return Array.from({ length: asked.length }, (_, i) => hidden.slice(16 * i, 16 * i + 16));
+    };
+    // One layer: a token's state is that of a decoder without a window that is given the three last tokens alone (INV-R3: positions are relative).
+    const windowed = await states({});
+    for (let at = 2; at < tokens.length; at++) {
+      const alone = await states({ window: undefined, memory: [-1], tokens: tokens.slice(at - 2, at + 1) });
+      assertClose(windowed[at], alone[2], exact, `token ${at}`);
+    }
+    // Two layers reach twice as far: 2 * (3 - 1) tokens back, and not one more.
+    const two = await states({ layers: 2 }), changed = await states({ layers: 2, tokens: [4, ...tokens.slice(1)] });
+    assert.notDeepEqual(changed[4], two[4]);
+    assert.deepEqual(changed[5], two[5]);
+    // Empty places count nothing, in the memory or between tokens.
+    for (const memory of [[0, -1, -2, -3, 1], [-1, 0, 1, -2]]) (await states({ memory, layers: 2 })).forEach((state, i) => assertClose(state, two[i], exact, `memory ${memory}, token ${i}`));
+    const gaps = await states({ layers: 2, tokens: [1, 5, 8, 8, 7, 2, 8, 9, 11], real: [1, 1, 0, 0, 1, 1, 0, 1, 1] });
+    [0, 1, 4, 5, 7, 8].forEach((at, i) => assertClose(gaps[at], two[i], exact, `gaps, token ${i}`));
+  });
+
+  it("DE-7 caches stay as large as the window, however many tokens are written", async () => {
+    const start = memory().tensors, decoder = build<GenerativeDecoder>(llamaDecoder, { ...options, window: 8 });
+    fillParameters(decoder, "f32");
+    const state = await withTensors(() => ({ memory: input("memory", [2, 200, 12], "f32"), memory_mask: ones(2, 200) }), (inputs) => decoder.begin(inputs, context()));
+    const bytes: number[] = [];
+    for (let token = 0; token < 400; token++) {
+      const logits = decoder.next(state, token === 0 ? Int32Array.of(1, 5, 1, -1) : Int32Array.of(5, token % 7 === 0 ? -1 : 7));
+      await logits.readNumbers();
+      logits.dispose();
+      bytes.push(memory().bytesInUse);
+    }
+    assert.equal(Math.max(...bytes.slice(1)), Math.min(...bytes.slice(1)), "bytes in use after each token");
+    assert.ok((state as { caches: { capacity: number }[] }).caches.every(({ capacity }) => capacity <= 128), "200 places of memory are gone");
+    decoder.end(state);
+    for (const parameter of Object.values(decoder.parameters())) parameter.release();
+    assert.equal(memory().tensors, start);
   });
 
   it("refuses ids that do not fill its rows, and a hidden state before the first token", async () => {

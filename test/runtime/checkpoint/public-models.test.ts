@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { beit } from "../../../plugins/image-encoder/beit.ts";
 import { bert } from "../../../plugins/prompt-encoder/bert.ts";
 import { clip } from "../../../plugins/teacher/clip.ts";
@@ -23,6 +24,10 @@ const models: { name: string; plugin: Plugin; options: Record<string, unknown>; 
   },
   {
     name: "Mistral-7B without its head; its window is for causal use", plugin: llamaEncoder, options: { ...llama3, vocabulary: 32000 }, total: 7_241_732_096 - 32000 * 4096,
+    config: { hidden_size: 4096, intermediate_size: 14336, max_position_embeddings: 32768, num_attention_heads: 32, num_hidden_layers: 32, num_key_value_heads: 8, rms_norm_eps: 1e-5, rope_theta: 10000.0, sliding_window: 4096, tie_word_embeddings: false, vocab_size: 32000 },
+  },
+  {
+    name: "Mistral-7B as a decoder, with its head and window", plugin: llamaDecoder, options: { ...llama3, vocabulary: 32000, tied: false, window: 4096 }, total: 7_241_732_096,
     config: { hidden_size: 4096, intermediate_size: 14336, max_position_embeddings: 32768, num_attention_heads: 32, num_hidden_layers: 32, num_key_value_heads: 8, rms_norm_eps: 1e-5, rope_theta: 10000.0, sliding_window: 4096, tie_word_embeddings: false, vocab_size: 32000 },
   },
   {
