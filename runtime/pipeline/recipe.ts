@@ -51,6 +51,8 @@ const train = z.strictObject({
   ranks: z.int().min(1).optional(),
   /** What data copies share out and do not hold each: 1 the optimizer's state, 2 gradients too, 3 parameters too. */
   zero: z.int().min(0).max(3).default(0),
+  /** block: a block of layers keeps its input only, and runs again when its gradient comes. */
+  recompute: z.enum(["none", "block"]).default("none"),
   /** Largest norm of the whole gradient; 0 leaves it as it is. */
   clip: z.number().min(0).default(1),
   /** Threads per process; auto shares the cores of the host out. */
@@ -59,8 +61,6 @@ const train = z.strictObject({
   precision: z.enum([...precisions, "auto"]).default("f32"),
   /** auto: in one process, a step whose shapes were seen before is replayed natively, to the same bits. off: never. */
   compile: z.enum(["auto", "off"]).default("auto"),
-  /** block: every block of a stack remembers its input only and runs again on the way back, for less memory, to the same bits. */
-  recompute: z.enum(["none", "block"]).default("none"),
   optimizer: z.strictObject({ use: use.default("optimizer/adamw"), options: z.record(z.string(), z.unknown()).default({}) }).prefault({}),
   checkpoint: z.strictObject({ every: z.int().min(1).optional(), keep: z.int().min(1).default(2) }).prefault({}),
   /** Where parameters start: a checkpoint for all components, by name; or component -> checkpoint, the others start afresh. */
