@@ -70,15 +70,40 @@ export interface Native {
    */
   replay(program: number, inputs: readonly (number | ArrayBufferView)[]): number[];
 
-  /** Anonymous shared memory; a peer process of the same user maps it with `slabOpen(pid, fd, bytes)`. */
-  slabCreate(bytes: number): { slab: number; pid: number; fd: number; bytes: number };
-  /** Throws ERR_LANE when the peer or its slab is gone. */
-  slabOpen(pid: number, fd: number, bytes: number): number;
-  /** The owner's descriptor is closed now, the memory unmapped in stream order. Peers keep their mappings. */
+  /** Anonymous shared memory; a peer process of the same user maps it with `slabOpen(pid, fd, bytes, inode)`. */
+  slabCreate(bytes: number): { slab: number; pid: number; fd: number; bytes: number; inode: number };
+  /** Throws ERR_LANE when the peer or its slab is gone, or another slab has its number. */
+  slabOpen(pid: number, fd: number, bytes: number, inode: number): number;
+  /** The owner's descriptor is closed now, the memory unmapped in stream order once no tensor lives in it. Peers keep their mappings. */
   slabClose(slab: number): void;
   /** Enqueues a copy tensor -> slab, or slab -> tensor; outside the slab throws ERR_LANE. */
   slabWrite(handle: number, slab: number, offset: number): void;
   slabRead(slab: number, offset: number, handle: number): void;
+  /** Marks the slice at `offset` as that of `generation` in the 64 bytes before it, at once; 0 says that it is free. */
+  slabStamp(slab: number, offset: number, generation: number): void;
+  /**
+   * A tensor that lives in the slice at `offset`, which must be of this generation (ERR_LANE). `freed` resolves when its last view was
+   * freed and what was enqueued before has run; rejects after a device fault. `arrived`: the guard looks at it now.
+   */
+  slabTensor(slab: number, offset: number, dtype: number, shape: readonly number[], generation: number, arrived: boolean): { handle: number; freed: Promise<void> };
+
+  /** Is libucp there, and why not. Opens the library, makes nothing. */
+  ucxInfo(): { usable: boolean; version?: string; reason?: string };
+  /** What a peer connects to. The first call makes the engine and its thread. Throws ERR_LANE without libucp or a transport. */
+  ucxAddress(): Uint8Array;
+  /** Registers a slab once, for reading by peers and for reads into it. `address` is where the slab begins here. */
+  ucxRegister(slab: number): { address: number; key: Uint8Array };
+  /** A way to the peer with this address; it opens with the first read. */
+  ucxConnect(address: Uint8Array): number;
+  /**
+   * Reads the peer's slice at `address` of `generation` into our slice, which nothing queued may use. Rejects with ERR_LANE when the peer
+   * is gone, the slice was taken back or the way was closed; then our slice must not be used again.
+   */
+  ucxRead(endpoint: number, address: number, key: Uint8Array, slab: number, offset: number, bytes: number, generation: number): Promise<void>;
+  /** Ends the way and every read on it, whatever the peer does. */
+  ucxClose(endpoint: number, reason: string): void;
+  /** libucp's words about the transports of a way that was used. */
+  ucxDescribe(endpoint: number): string;
 
   /**
    * The system kills this process when its parent ends. Give the parent's pid if it was told: a parent that is gone
@@ -130,6 +155,12 @@ function load(): Native {
   // But not at once: a kernel of 100 us is over before a sleeping thread has woken. Turns before sleeping, some tens of microseconds:
   // without them a third of the tiny step and half of a decoded token is waiting (2 cores; test/bench/compiled.ts). Launchers of several workers per host say 0.
   process.env.GOMP_SPINCOUNT ??= "20000";
+  // libucp, if a lane opens it: its handler of SIGSEGV would take the place of the one that WebAssembly needs, its hooks into malloc and mmap
+  // are for memory that is not registered ahead (ours is), and what it logs is no output of ours.
+  process.env.UCX_HANDLE_ERRORS ??= "none";
+  process.env.UCX_MEM_EVENTS ??= "n";
+  process.env.UCX_LOG_FILE ??= "stderr";
+  process.env.UCX_WARN_UNUSED_ENV_VARS ??= "n";
   try {
     return coded(createRequire(import.meta.url)(path) as Native);
   } catch (cause) {
@@ -158,7 +189,9 @@ function coded(addon: Native): Native {
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),
-    slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead),
+    slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead), slabStamp: wrap(addon.slabStamp), slabTensor: wrap(addon.slabTensor),
+    ucxInfo: wrap(addon.ucxInfo), ucxAddress: wrap(addon.ucxAddress), ucxRegister: wrap(addon.ucxRegister), ucxConnect: wrap(addon.ucxConnect),
+    ucxRead: settle(addon.ucxRead), ucxClose: wrap(addon.ucxClose), ucxDescribe: wrap(addon.ucxDescribe),
     dieWithParent: wrap(addon.dieWithParent), info: wrap(addon.info),
   };
 }

@@ -228,23 +228,22 @@ Napi::Value slab_create(const Napi::CallbackInfo& info) {
   result.Set("slab", slab);
   result.Set("pid", static_cast<double>(getpid()));
   result.Set("fd", created.fd);
-  result.Set("bytes", static_cast<double>(created.bytes));
+  result.Set("bytes", static_cast<double>(created.mapping->bytes));
+  result.Set("inode", static_cast<double>(created.inode));
   return result;
 }
 
 Napi::Value slab_open(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), device->slabs.open(integer(info[0], "slabOpen: pid"), static_cast<int>(integer(info[1], "slabOpen: fd")),
-                                                          size(info[2], "slabOpen: bytes")));
+                                                          size(info[2], "slabOpen: bytes"), size(info[3], "slabOpen: inode")));
 }
 
 Napi::Value slab_close(const Napi::CallbackInfo& info) {
-  const Slab closed = device->slabs.close(static_cast<int>(integer(info[0], "slabClose")));
-  Command command;
-  command.kind = Command::Kind::unmap;
-  command.name = "slabClose";
-  command.target = closed.data;
-  command.bytes = closed.bytes;
-  device->stream.push(std::move(command));
+  const int slab = static_cast<int>(integer(info[0], "slabClose"));
+  device->slabs.close(slab);
+#ifdef OCTAVO_UCX
+  if (device->ucx) device->ucx->forget(slab);
+#endif
   return info.Env().Undefined();
 }
 
@@ -254,6 +253,56 @@ Napi::Value slab_write(const Napi::CallbackInfo& info) {
   void* target = device->slabs.at(static_cast<int>(integer(info[1], "slabWrite: slab")), size(info[2], "slabWrite: offset"), source.bytes());
   device->stream.push(copy_command("slabWrite", target, source.data, source.bytes()));
   return info.Env().Undefined();
+}
+
+Napi::Value slab_stamp(const Napi::CallbackInfo& info) {
+  device->slabs.stamp(static_cast<int>(integer(info[0], "slabStamp")), size(info[1], "slabStamp: offset"), size(info[2], "slabStamp: generation"));
+  return info.Env().Undefined();
+}
+
+/// What a tensor in a slab holds on to: the memory, and the promise that is kept when nothing queued uses it any more.
+struct SliceUse {
+  std::shared_ptr<const Mapping> mapping;
+  uint64_t completion;
+  napi_env env;
+  ~SliceUse() {
+    if (device->ending) return;
+    Command command;
+    command.name = "free";
+    command.completion = completion;
+    device->completions.begin(env);
+    device->stream.push(std::move(command));
+  }
+};
+
+Napi::Value slab_tensor(const Napi::CallbackInfo& info) {
+  device->not_recorded("slabTensor");
+  const Napi::Env env = info.Env();
+  const int slab = static_cast<int>(integer(info[0], "slabTensor"));
+  const size_t offset = size(info[1], "slabTensor: offset"), generation = size(info[4], "slabTensor: generation");
+  const int64_t dtype = integer(info[2], "slabTensor: dtype");
+  if (dtype < 0 || dtype >= kDTypes) throw CodedError("ERR_DTYPE", format("slabTensor: there is no dtype %lld", static_cast<long long>(dtype)));
+  int64_t shape[kMaxGiven];
+  const int rank = numbers(info[3], shape, kMaxGiven, "slabTensor: shape");
+  const uint64_t found = device->slabs.stamp(slab, offset);
+  if (found != generation)
+    throw CodedError("ERR_LANE", format("slabTensor: the slice at %zu is of generation %llu, expected %zu: it was taken back", offset,
+                                        static_cast<unsigned long long>(found), generation));
+  const Completions::Ticket ticket = device->completions.open_idle(env);
+  const std::shared_ptr<void> use(new SliceUse{device->slabs.find(slab).mapping, ticket.id, env});
+  const int64_t handle = device->tensors.adopt(static_cast<DType>(dtype), shape, rank, device->slabs.at(slab, offset, 0), use);
+  const TensorView& made = device->tensors.find(handle, "slabTensor");
+  try {
+    device->slabs.at(slab, offset, made.bytes());
+  } catch (const CodedError&) {
+    device->tensors.free(handle);
+    throw;
+  }
+  if (info[5].ToBoolean()) check_arrival("slabTensor", made);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("handle", static_cast<double>(handle));
+  result.Set("freed", ticket.promise);
+  return result;
 }
 
 Napi::Value slab_read(const Napi::CallbackInfo& info) {
@@ -309,7 +358,11 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   // process.exit() runs the exit handlers of libraries while threads still use them, and no cleanup hooks: stop before.
   const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, [](const Napi::CallbackInfo&) {
-    if (device) device->stream.stop();
+    if (!device) return;
+    device->stream.stop();
+#ifdef OCTAVO_UCX
+    device->ucx.reset();
+#endif
   })});
   env.AddCleanupHook([] {
     delete device;
@@ -338,10 +391,13 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("slabClose", slab_close);
   OCTAVO_EXPORT("slabWrite", slab_write);
   OCTAVO_EXPORT("slabRead", slab_read);
+  OCTAVO_EXPORT("slabStamp", slab_stamp);
+  OCTAVO_EXPORT("slabTensor", slab_tensor);
   OCTAVO_EXPORT("dieWithParent", end_with_parent);
   OCTAVO_EXPORT("info", about);
 #undef OCTAVO_EXPORT
   export_programs(env, exports);
+  export_fabric(env, exports);
   return exports;
 }
 }  // namespace

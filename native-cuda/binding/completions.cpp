@@ -18,13 +18,24 @@ Completions::Completions(Napi::Env env) {
 }
 
 Completions::Ticket Completions::open(Napi::Env env, Napi::ArrayBuffer value) {
-  if (waiting_.empty()) to_javascript_.Ref(env);
+  begin(env);
   const uint64_t id = next_++;
   Waiting waiting{Napi::Promise::Deferred::New(env), {}};
   if (!value.IsEmpty()) waiting.value = Napi::Reference<Napi::ArrayBuffer>::New(value, 1);
   const Napi::Promise promise = waiting.deferred.Promise();
   waiting_.emplace(id, std::move(waiting));
   return {id, promise};
+}
+
+Completions::Ticket Completions::open_idle(Napi::Env env) {
+  const uint64_t id = next_++;
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  waiting_.emplace(id, Waiting{deferred, {}});
+  return {id, deferred.Promise()};
+}
+
+void Completions::begin(Napi::Env env) {
+  if (begun_++ == 0) to_javascript_.Ref(env);
 }
 
 void Completions::report(uint64_t id, const StreamFault* fault) {
@@ -41,12 +52,13 @@ void Completions::settle(Napi::Env env, uint64_t id, const StreamFault* fault) {
   const auto found = waiting_.find(id);
   Waiting waiting = std::move(found->second);
   waiting_.erase(found);
-  if (waiting_.empty()) to_javascript_.Unref(env);
+  if (--begun_ == 0) to_javascript_.Unref(env);
   if (!fault) {
     if (waiting.value.IsEmpty()) waiting.deferred.Resolve(env.Undefined());
     else waiting.deferred.Resolve(waiting.value.Value());
     return;
   }
+  if (fault->code) return waiting.deferred.Reject(coded(env, fault->code, format("%s: %s", fault->op.c_str(), fault->message.c_str())).Value());
   Napi::Error error = coded(env, "ERR_DEVICE",
                             format("%s failed on the cpu stream at command %llu: %s", fault->op.c_str(),
                                    static_cast<unsigned long long>(fault->sequence), fault->message.c_str()));

@@ -1,5 +1,5 @@
 // Promises that the stream settles. Created and settled on the JavaScript thread; the stream only names them.
-// CO-1: they settle in the order of their commands. CO-2: the event loop stays alive while one is open, and not longer.
+// CO-1: they settle in the order of their commands. CO-2: the event loop stays alive while one is open and begun, and not longer.
 #pragma once
 #include <napi.h>
 
@@ -21,6 +21,9 @@ class Completions {
   };
   /// A promise of `value` (undefined when empty), which stays alive until the stream is done with it.
   Ticket open(Napi::Env env, Napi::ArrayBuffer value = {});
+  /// One that may wait for ever: the event loop is not kept alive until `begin`.
+  Ticket open_idle(Napi::Env env);
+  void begin(Napi::Env env);
   /// From the stream's thread.
   void report(uint64_t id, const StreamFault* fault);
 
@@ -34,4 +37,5 @@ class Completions {
   Napi::ThreadSafeFunction to_javascript_;
   std::unordered_map<uint64_t, Waiting> waiting_;
   uint64_t next_ = 1;
+  size_t begun_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "../comm/slab.h"
+#include "../comm/ucx.h"
 #include "../device/guard.h"
 #include "../device/handle_table.h"
 #include "../device/host.h"
@@ -18,16 +19,29 @@
 struct Device {
   Completions completions;
   SlabTable slabs;
+#ifdef OCTAVO_UCX
+  std::unique_ptr<UcxEngine> ucx;  // made by the first who asks for it
+#endif
   Staging staging;
   Stamps stamps;
   Pool pool;
   HandleTable tensors;
   ProgramTable programs;
   std::unique_ptr<Recorder> recorder;  // while a recording is open
+  bool ending = false;                 // the stream is gone: nothing may be pushed
   Stream stream;                       // last: its thread is joined before anything that it uses goes
+  ~Device() { ending = true; }
 
   explicit Device(Napi::Env env)
       : completions(env),
+        slabs([this](void* data, size_t bytes) {
+          Command command;
+          command.kind = Command::Kind::unmap;
+          command.name = "slabClose";
+          command.target = data;
+          command.bytes = bytes;
+          if (!ending) stream.push(std::move(command));  // else the system unmaps
+        }),
         pool([this](Block block) {
           Command command;
           command.kind = Command::Kind::release;
@@ -54,5 +68,6 @@ extern Device* device;
 /// With the guard on, what came from outside is looked at when it has arrived.
 void check_arrival(const char* by, const TensorView& arrived);
 
-/// The functions of programs.cpp.
+/// The functions of programs.cpp and fabric.cpp.
 void export_programs(Napi::Env env, Napi::Object exports);
+void export_fabric(Napi::Env env, Napi::Object exports);

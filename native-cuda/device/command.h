@@ -42,4 +42,5 @@ struct Command {
 struct StreamFault {
   std::string op, message;
   uint64_t sequence = 0;
+  const char* code = nullptr;  // of a failure beside the stream; none: ERR_DEVICE, with op and sequence
 };

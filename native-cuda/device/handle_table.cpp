@@ -28,6 +28,16 @@ int64_t HandleTable::allocate(DType dtype, const int64_t* shape, int rank) {
   TensorView view = shaped(dtype, shape, rank, "allocate");
   const Block block = pool_.take(view.bytes());
   view.data = block.data;
+  return occupy(view, store(block, nullptr));
+}
+
+int64_t HandleTable::adopt(DType dtype, const int64_t* shape, int rank, void* data, std::shared_ptr<void> owner) {
+  TensorView view = shaped(dtype, shape, rank, "adopt");
+  view.data = data;
+  return occupy(view, store({}, std::move(owner)));
+}
+
+int32_t HandleTable::store(Block block, std::shared_ptr<void> owner) {
   int32_t storage;
   if (free_storages_.empty()) {
     storage = static_cast<int32_t>(storages_.size());
@@ -36,8 +46,8 @@ int64_t HandleTable::allocate(DType dtype, const int64_t* shape, int rank) {
     storage = free_storages_.back();
     free_storages_.pop_back();
   }
-  storages_[storage] = {block, 0, ++serial_, false};
-  return occupy(view, storage);
+  storages_[storage] = {block, std::move(owner), 0, ++serial_, false};
+  return storage;
 }
 
 int64_t HandleTable::view(int64_t handle, const int64_t* shape, int rank) {
@@ -75,7 +85,8 @@ uint64_t HandleTable::free(int64_t handle) {
   Slot& slot = slots_[handle % kSlots];
   Storage& storage = storages_[slot.storage];
   if (--storage.users == 0) {
-    pool_.give(storage.block);
+    if (storage.owner) storage.owner.reset();
+    else pool_.give(storage.block);
     free_storages_.push_back(slot.storage);
     if (storage.watched) ended = storage.serial;
   }

@@ -1,8 +1,9 @@
 // Tensors by number. A handle is generation * 2^24 + slot, so a handle that was freed is recognised for ever.
 // HT-1: 0 is never a handle. HT-2: a stale or invented handle throws ERR_HANDLE naming it and what was asked.
-// HT-3: views share their storage; its block goes back to the pool when the last of them is freed.
+// HT-3: views share their storage; its block goes back to the pool, or to its owner, when the last of them is freed.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "../common/tensor_view.h"
@@ -21,6 +22,8 @@ class HandleTable {
   HandleTable& operator=(const HandleTable&) = delete;
 
   int64_t allocate(DType dtype, const int64_t* shape, int rank);
+  /// A tensor over memory that `owner` keeps: it is dropped when the last view is freed (commands queued before may still use the memory).
+  int64_t adopt(DType dtype, const int64_t* shape, int rank, void* data, std::shared_ptr<void> owner);
   int64_t view(int64_t handle, const int64_t* shape, int rank);
   /// The serial number of the storage when it ended with this handle and is watched; else 0.
   uint64_t free(int64_t handle);
@@ -41,11 +44,13 @@ class HandleTable {
   };
   struct Storage {
     Block block;
+    std::shared_ptr<void> owner;  // of memory that is not the pool's
     int32_t users = 0;
     uint64_t serial = 0;
     bool watched = false;
   };
 
+  int32_t store(Block block, std::shared_ptr<void> owner);
   int64_t occupy(const TensorView& view, int32_t storage);
 
   Pool& pool_;

@@ -1,2 +1,4 @@
-export { type Lane, type LaneName, type LaneOptions, type LeaseId, chooseLane, createLane, laneNames, laneOffers, type Whereabouts, whereabouts } from "./lanes.ts";
+export { type Whereabouts, chooseLane, laneNotes, laneOffers, whereabouts } from "./lane-choice.ts";
+export { type Lane, type LaneName, type LaneOptions, type LeaseId, createLane, laneNames } from "./lanes.ts";
+export { SlabArena, type SlabLimits } from "./slab-arena.ts";
 export type { TensorDescriptor } from "./tensor-frames.ts";

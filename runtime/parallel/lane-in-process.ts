@@ -44,6 +44,7 @@ export function inProcessLane({ node }: LaneOptions): Lane {
     release(leases) {
       if (leases.length > 0) throw new RuntimeError("ERR_LANE", `lane in-process: it leases nothing, ${leases.length} leases were released.`, { leases });
     },
+    peerDown() {}, // it is this process
     close() {
       for (const ticket of mine) {
         waiting.get(ticket)?.dispose();

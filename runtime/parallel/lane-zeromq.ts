@@ -28,6 +28,7 @@ export function zeromqLane({ node }: LaneOptions): Lane {
       return { tensors, done: Promise.resolve([]) };
     },
     release() {},
+    peerDown() {},
     close() {},
   };
 }

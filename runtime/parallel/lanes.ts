@@ -1,13 +1,13 @@
-import { readFileSync, readlinkSync } from "node:fs";
-import { RuntimeError, nearest } from "../errors.ts";
 import type { Tensor } from "../tensor/index.ts";
 import { inProcessLane } from "./lane-in-process.ts";
-import { type SlabLimits, sharedMemoryLane } from "./lane-shared-memory.ts";
+import { sharedMemoryLane } from "./lane-shared-memory.ts";
+import { ucxLane } from "./lane-ucx.ts";
 import { zeromqLane } from "./lane-zeromq.ts";
+import type { SlabArena, SlabLimits } from "./slab-arena.ts";
 import type { TensorDescriptor } from "./tensor-frames.ts";
 
 /** Best first. `zeromq` always works. */
-export const laneNames = ["in-process", "shared-memory", "zeromq"] as const;
+export const laneNames = ["in-process", "shared-memory", "ucx", "zeromq"] as const;
 export type LaneName = (typeof laneNames)[number];
 
 /** Names one leased slice of a sender's shared memory; only the sender can free it. */
@@ -26,9 +26,13 @@ export interface LeaseId {
  * ```
  * LA-1: every bit, dtype and shape arrives as it was when `send` was called, also when the sender writes to the tensor later.
  * LA-2: tensors sent stay the sender's; tensors received are the caller's (or of the scope entered at the call).
- * LA-3: received tensors may be used at once: their bytes come in stream order. `done` says when the slices were read.
+ * LA-3: received tensors may be used at once. `done` resolves when nothing of the message's slices is needed any more: where a tensor
+ *       lives in the sender's slice, when it was freed. So never wait for `done` before the tensors are freed.
  * LA-4: a lease is freed once; a wrong or second release is ERR_LANE. What is never released stays leased until `close`.
  * LA-5: a failed `receive` leaves no tensor behind.
+ * LA-6: a tensor born in the arena (`SlabArena.allocate`) is handed over as it is, without a copy: from then on both sides may
+ *       only read it (writing in place throws ERR_HANDLE), and its slice is free when both have freed it.
+ * LA-7: `peerDown` takes back what a dead peer held, ends what is under way with ERR_LANE, and refuses further sends.
  */
 export interface Lane {
   readonly name: LaneName;
@@ -37,12 +41,16 @@ export interface Lane {
   send(tensors: Record<string, Tensor>): Promise<{ descriptors: TensorDescriptor[]; attachments: Uint8Array[] }>;
   receive(descriptors: readonly TensorDescriptor[], attachments: readonly Uint8Array[]): Promise<{ tensors: Record<string, Tensor>; done: Promise<LeaseId[]> }>;
   release(leases: readonly LeaseId[]): void;
+  /** The peer's process is dead, not merely out of reach: a peer that still reads would read what comes next. */
+  peerDown(reason: string): void;
   close(): void;
 }
 
 export interface LaneOptions {
   /** This end's node: the `producer` of what it sends. */
   node: string;
+  /** Shared memory of this process, for all its lanes; the caller closes it after them. Without it a lane has one of its own. */
+  arena?: SlabArena;
   slabs?: Partial<SlabLimits>;
 }
 
@@ -51,37 +59,7 @@ export function createLane(name: LaneName, options: LaneOptions): Lane {
   switch (name) {
     case "in-process": return inProcessLane(options);
     case "shared-memory": return sharedMemoryLane(options);
+    case "ucx": return ucxLane(options);
     case "zeromq": return zeromqLane(options);
   }
-}
-
-/** Where a process lives, as far as lanes must know. Processes exchange it when they meet. */
-export interface Whereabouts {
-  /** Boot id and process namespace: equal for two processes that see the same `/proc`. */
-  host: string;
-  pid: number;
-  user: number;
-}
-
-export function whereabouts(): Whereabouts {
-  const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  return { host: `${boot} ${readlinkSync("/proc/self/ns/pid")}`, pid: process.pid, user: process.getuid?.() ?? -1 };
-}
-
-/** The lanes that two processes can use, best first. */
-export function laneOffers(here: Whereabouts, there: Whereabouts): LaneName[] {
-  const sameHost = here.host === there.host && here.user === there.user;
-  return laneNames.filter((name) => name === "zeromq" || (sameHost && (name === "shared-memory" || here.pid === there.pid)));
-}
-
-/** The best of the offers, or the wanted one. ERR_LANE when that is unknown or not offered. */
-export function chooseLane(offers: readonly string[], wanted?: string): LaneName {
-  if (wanted !== undefined && !(laneNames as readonly string[]).includes(wanted)) {
-    const near = nearest(wanted, laneNames);
-    throw new RuntimeError("ERR_LANE", `lane "${wanted}" is unknown${near ? `; did you mean "${near}"?` : "."} Lanes: ${laneNames.join(", ")}.`, { wanted });
-  }
-  const chosen = laneNames.find((name) => (wanted === undefined || name === wanted) && offers.includes(name));
-  if (chosen) return chosen;
-  throw new RuntimeError("ERR_LANE", `lane ${wanted ?? ""}: the two ends offer ${offers.join(", ") || "nothing in common"}. ` +
-    "shared-memory needs one host and one user, in-process one process.", { wanted, offers });
 }

@@ -16,10 +16,24 @@ export interface TensorDescriptor {
   lane: LaneName;
   /** zeromq: index of the attachment. */
   attachment?: number;
-  /** shared-memory: a slice of the sender's slab, which `/proc/<pid>/fd/<fd>` opens. */
-  slice?: { pid: number; fd: number; slabBytes: number; offset: number; lease: LeaseId };
+  /** shared-memory, ucx: the slice of the sender's slab that holds the bytes. */
+  slice?: SliceAt;
   /** in-process: the ticket under which the tensor waits. */
   ticket?: number;
+}
+
+/** Where a peer finds a slice. Plain data. */
+export interface SliceAt {
+  offset: number;
+  /** Stands beside the slice as long as it is the sender's to lend. */
+  generation: number;
+  lease: LeaseId;
+  /** The sender's own tensor lives there: neither side may write to it. Else it is a copy that is the receiver's alone. */
+  born: boolean;
+  /** shared-memory: `/proc/<pid>/fd/<fd>` opens the slab; size and inode prove that it is the one. */
+  slab?: { pid: number; fd: number; bytes: number; inode: number };
+  /** ucx: address of the slice, and in base64 the key of its memory and the address of the sender's worker. */
+  remote?: { address: number; key: string; worker: string };
 }
 
 export const byteLengthOf = (dtype: DType, shape: Shape): number => sizeOf(shape) * bytesPerElement(dtype);
@@ -58,6 +72,9 @@ export function receiveInto(d: TensorDescriptor, write: (handle: number) => void
     throw error;
   }
 }
+
+/** A tensor without elements has no slice: there is nothing to bring. */
+export const nothingIn = (d: TensorDescriptor): Tensor => allocate(d.shape, d.dtype);
 
 /** The bytes of a tensor once its producers have run. */
 export async function bytesOf(tensor: Tensor): Promise<Uint8Array> {

@@ -116,6 +116,7 @@ export const stage = defineActor({
           const gone = new RuntimeError("ERR_DEAD", `stage ${name}: ${peer} is gone, nothing comes from it any more: ${message}`, { stage: name, peer }, failure && { cause: fromFailure(failure) });
           state.inbox.fail(gone);
           for (const credits of link.credits.values()) credits.fail(gone);
+          link.lane.peerDown(message);
         }));
       }));
       state.setup.linked();

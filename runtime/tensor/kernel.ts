@@ -52,11 +52,13 @@ export function clone(x: Tensor): Tensor {
 
 /** y = x in place, in stream order: for buffers that keep their storage. Not recorded. */
 export function assign(x: Tensor, y: Tensor): void {
+  y.mustBeWritable("assign");
   copy([x, y]);
 }
 
 /** y += x in place. Not recorded: for gradients and states, never for values that a tape has saved. */
 export function accumulate(x: Tensor, y: Tensor): void {
+  y.mustBeWritable("accumulate");
   accumulateKernel([x, y]);
 }
 
@@ -72,5 +74,6 @@ export function numbersOf(tensors: readonly Tensor[]): Tensor {
  * A place outside of `into` is a device fault at the next read.
  */
 export function writeRows(x: Tensor, at: Tensor, into: Tensor): void {
+  into.mustBeWritable("writeRows");
   writeRowsKernel([x, at, into]);
 }

@@ -18,6 +18,7 @@ export class Tensor {
   /** The tensor whose storage this one shares: itself, unless it is a view. */
   readonly root: Tensor;
   #disposed = false;
+  #readOnly: string | undefined;
 
   constructor(readonly handle: number, readonly shape: Shape, readonly dtype: DType, readonly size: number, root?: Tensor) {
     this.root = root ?? this;
@@ -26,6 +27,17 @@ export class Tensor {
 
   get disposed(): boolean {
     return this.#disposed;
+  }
+
+  /** From now on its storage is only read, also through views: writing in place throws ERR_HANDLE with this reason. */
+  lock(reason: string): void {
+    this.root.#readOnly = reason;
+  }
+
+  /** Throws ERR_HANDLE when its storage may only be read. Everything that writes in place asks. */
+  mustBeWritable(op: string): void {
+    const reason = this.root.#readOnly;
+    if (reason !== undefined) throw new RuntimeError("ERR_HANDLE", `${op}: ${this} may only be read: ${reason}. Write to a clone().`, { op, shape: this.shape });
   }
 
   get rank(): number {
@@ -58,6 +70,7 @@ export class Tensor {
       throw new ShapeError({ op: "write", operand: "data", expected: `${this.size} elements`, got: [host.length],
         fix: `The tensor has shape (${this.shape.join(", ")}).` });
     }
+    this.mustBeWritable("write");
     native().upload(liveHandle(this, "write", "this"), host);
   }
 

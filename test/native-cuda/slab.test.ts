@@ -1,4 +1,4 @@
-// Promises SL-1 to SL-3 of native-cuda/comm/slab.h, and the process side of the addon.
+// Promises SL-1 to SL-5 of native-cuda/comm/slab.h, and the process side of the addon.
 import assert from "node:assert/strict";
 import { native } from "../../runtime/native.ts";
 import { child } from "./child.ts";
@@ -13,13 +13,13 @@ describe("shared memory slabs", () => {
     native().slabWrite(x, slab.slab, 64);
     await native().fence();
     const peer = child(`
-      const [pid, fd, bytes] = process.argv.slice(1).map(Number);
-      const slab = device.slabOpen(pid, fd, bytes), x = device.allocate(1, [3]), y = device.allocate(1, [3]);
+      const [pid, fd, bytes, inode] = process.argv.slice(1).map(Number);
+      const slab = device.slabOpen(pid, fd, bytes, inode), x = device.allocate(1, [3]), y = device.allocate(1, [3]);
       device.slabRead(slab, 64, x);
       device.launch(device.kernel("scale"), [x, y], [10]);
       device.slabWrite(y, slab, 4084);
       await device.fence();
-      console.log("written");`, [slab.pid, slab.fd, slab.bytes].map(String));
+      console.log("written");`, [slab.pid, slab.fd, slab.bytes, slab.inode].map(String));
     assert.deepEqual(await peer.exited, { code: 0, signal: null, output: "written\n" });
     native().slabRead(slab.slab, 4084, y);
     assert.deepEqual([...new Float32Array(await native().read(y))], [10, 20, 30]);
@@ -38,14 +38,43 @@ describe("shared memory slabs", () => {
     [x, y].forEach((handle) => native().free(handle));
   });
 
+  it("SL-3: a tensor that lives in one outlasts its closing, and `freed` comes in stream order", async () => {
+    const { slab } = native().slabCreate(4096), x = native().allocate(f32, [2]);
+    native().slabStamp(slab, 64, 7);
+    const { handle, freed } = native().slabTensor(slab, 64, f32, [2], 7, false);
+    const view = native().view(handle, [2, 1]);
+    native().upload(handle, Float32Array.of(3, 4));
+    native().slabClose(slab);
+    let isFree = false;
+    void freed.then(() => void (isFree = true));
+    native().free(handle);
+    await native().fence();
+    assert.equal(isFree, false, "a view shows it still");
+    const rows = native().read(view);
+    native().free(view);
+    assert.deepEqual([...new Float32Array(await rows)], [3, 4]);
+    await freed;
+    native().free(x);
+  });
+
+  it("SL-5: a slice of another generation, or outside, holds no tensor", () => {
+    const { slab } = native().slabCreate(256);
+    native().slabStamp(slab, 64, 1);
+    assert.throws(() => native().slabTensor(slab, 64, f32, [1], 2, false), { code: "ERR_LANE", message: /is of generation 1, expected 2/ });
+    assert.throws(() => native().slabTensor(slab, 64, f32, [49], 1, false), { code: "ERR_LANE", message: /has 256 bytes, asked for 196/ });
+    assert.throws(() => native().slabTensor(slab, 0, f32, [1], 1, false), { code: "ERR_LANE" });
+    native().slabClose(slab);
+  });
+
   it("refuse what lies outside them, and peers that are gone or wrong", () => {
     const slab = native().slabCreate(100), x = native().allocate(f32, [20]);
     assert.throws(() => native().slabWrite(x, slab.slab, 24), { code: "ERR_LANE", message: /has 100 bytes, asked for 80 at offset 24/ });
     assert.throws(() => native().slabRead(slab.slab, 2 ** 52, x), { code: "ERR_LANE" });
-    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 200), { code: "ERR_LANE", message: /has 100 bytes, expected 200/ });
-    assert.throws(() => native().slabOpen(slab.pid, 9999, 100), { code: "ERR_LANE", message: /No such file/ });
+    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 200, slab.inode), { code: "ERR_LANE", message: /has 100 bytes .* expected 200/ });
+    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 100, slab.inode + 1), { code: "ERR_LANE", message: /The descriptor was reused/ }, "SL-4");
+    assert.throws(() => native().slabOpen(slab.pid, 9999, 100, slab.inode), { code: "ERR_LANE", message: /No such file/ });
     native().slabClose(slab.slab);
-    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 100), { code: "ERR_LANE" });
+    assert.throws(() => native().slabOpen(slab.pid, slab.fd, 100, slab.inode), { code: "ERR_LANE" });
     assert.throws(() => native().slabClose(slab.slab), { code: "ERR_LANE" });
     native().free(x);
   });

@@ -1,16 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openCheckpoint, parameterShapes } from "../../runtime/index.ts";
 import { losses, lives, miniRecipe, octavo, root, start, temporaryFolder } from "./octavo.ts";
-
-const weights = (checkpoint: string): Map<string, ArrayLike<number>> => {
-  const reader = openCheckpoint(checkpoint);
-  try {
-    return new Map([...parameterShapes(reader.manifest).keys()].map((name) => [name, reader.parameter(name)!]));
-  } finally {
-    reader.close();
-  }
-};
 
 /** Must hold 1 and 2 of the design: a layout changes where the arithmetic happens, never what it gives. */
 describe("the same losses, bit for bit", function () {
@@ -81,23 +71,6 @@ describe("the same losses, bit for bit", function () {
       const one = await train("--in-process", "--threads", "1");
       assert.equal(new Set(one.values()).size, 4, "the losses of different steps differ");
       assert.deepEqual(await train("--lane", "shared-memory"), one, name);
-    }
-  });
-  it("with a table or a whole language model that two components learn through, in one process or in several, to the bits of the weights", async () => {
-    // mini: masked words are ranked by the text encoder's table in another process than the encoder. mini-shared: the decoder's stack is the encoder's.
-    for (const [name, shared] of [["mini", "text.embed_tokens.weight"], ["mini-shared", "text.layers.0.mlp.up_proj.weight"]] as const) {
-      const train = async (...args: string[]) => {
-        const ended = await octavo(["train", join(root, `test/recipes/${name}.yaml`), "--runs", folder.path, "--set", "train.steps=4", ...args]);
-        assert.equal(ended.code, 0, ended.stderr);
-        return { losses: losses(ended), weights: weights(ended.events.at(-1)!.checkpoint as string) };
-      };
-      const one = await train("--in-process", "--threads", "1"), start = await train("--in-process", "--set", "train.steps=0");
-      assert.equal(new Set(one.losses.values()).size, 4, "the losses of different steps differ");
-      assert.notDeepEqual(one.weights.get(shared), start.weights.get(shared), `${shared} learns`);
-      const several = await train("--lane", "shared-memory");
-      assert.deepEqual(several.losses, one.losses, name);
-      assert.deepEqual([...several.weights.keys()].sort(), [...one.weights.keys()].sort());
-      for (const [parameter, values] of one.weights) assert.deepEqual(several.weights.get(parameter), values, `${name}: ${parameter}`);
     }
   });
   it("differs for another seed", async () => {

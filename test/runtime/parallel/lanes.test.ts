@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { native } from "../../../runtime/native.ts";
-import { type Lane, type LaneName, chooseLane, createLane, laneNames, laneOffers } from "../../../runtime/parallel/lanes.ts";
+import { type Whereabouts, chooseLane, laneNotes, laneOffers } from "../../../runtime/parallel/lane-choice.ts";
+import { type Lane, createLane, laneNames } from "../../../runtime/parallel/lanes.ts";
 import type { TensorDescriptor } from "../../../runtime/parallel/tensor-frames.ts";
+import { SlabArena } from "../../../runtime/parallel/slab-arena.ts";
 import { Scope, type Tensor, accumulate, allocate, fence, fromArray, memory } from "../../../runtime/tensor/index.ts";
 
 /** As messages do: descriptors become plain data, attachments bytes at any offset. */
@@ -15,11 +17,16 @@ const travel = ({ descriptors, attachments }: { descriptors: TensorDescriptor[];
 });
 
 for (const name of laneNames) {
-  describe(`lane ${name}`, () => {
+  describe(`lane ${name}`, function () {
+    before(function () {
+      const { usable, reason } = native().ucxInfo();
+      if (name === "ucx" && !usable) this.test!.parent!.title += ` (skipped: ${reason})`, this.skip();
+    });
     let sender: Lane;
     let receiver: Lane;
     let bytesBefore: number;
     const made: Tensor[] = [];
+    const releasing: Promise<void>[] = [];
     const own = (t: Tensor): Tensor => (made.push(t), t);
     beforeEach(async () => {
       await fence();
@@ -29,6 +36,7 @@ for (const name of laneNames) {
     });
     afterEach(async () => {
       for (const tensor of made.splice(0)) tensor.dispose();
+      await Promise.all(releasing.splice(0));
       sender.close();
       receiver.close();
       await fence();
@@ -39,7 +47,7 @@ for (const name of laneNames) {
       const { descriptors, attachments } = travel(await sender.send(tensors));
       const { tensors: received, done } = await receiver.receive(descriptors, attachments);
       for (const tensor of Object.values(received)) own(tensor);
-      sender.release(await done);
+      releasing.push(done.then((leases) => sender.release(leases)));
       return received;
     }
 
@@ -77,18 +85,16 @@ for (const name of laneNames) {
       x.write(Float32Array.of(8, 9));
       x.dispose();
       const { descriptors, attachments } = await sending;
-      const { tensors, done } = await receiver.receive(descriptors, attachments);
+      const { tensors } = await receiver.receive(descriptors, attachments);
       assert.deepEqual([...await own(tensors.x).read()].map(Number), [1, 2]);
-      sender.release(await done);
     });
 
     it("LA-1: several messages under way keep apart, in any order of arrival", async () => {
       const messages = [];
       for (let i = 0; i < 5; i++) messages.push(await sender.send({ x: own(fromArray(new Float32Array(1000).fill(i), [1000])) }));
       for (const i of [3, 0, 4, 2, 1]) {
-        const { tensors, done } = await receiver.receive(messages[i].descriptors, messages[i].attachments);
+        const { tensors } = await receiver.receive(messages[i].descriptors, messages[i].attachments);
         assert.equal((await own(tensors.x).read())[999], i);
-        sender.release(await done);
       }
     });
 
@@ -99,18 +105,26 @@ for (const name of laneNames) {
       scope.enter(() => void (received = receiver.receive(descriptors, attachments)));
       const { tensors, done } = await received;
       assert.equal(tensors.x.scope, scope);
-      sender.release(await done);
       scope.close();
       assert.ok(tensors.x.disposed);
+      sender.release(await done);
+    });
+
+    it("LA-3: what is received may be written to, and done comes when it was freed", async () => {
+      const { descriptors, attachments } = await sender.send({ x: own(fromArray(Float32Array.of(1, 2), [2])) });
+      const { tensors: { x }, done } = await receiver.receive(descriptors, attachments);
+      x.write(Float32Array.of(5, 6));
+      assert.deepEqual([...await x.read()], [5, 6]);
+      x.dispose();
+      sender.release(await done);
     });
 
     it("LA-3: received tensors can be used before done", async () => {
       const big = own(fromArray(new Float32Array(300_000).fill(2), [300_000]));
       const { descriptors, attachments } = await sender.send({ big });
-      const { tensors, done } = await receiver.receive(descriptors, attachments);
-      const { tensors: again } = await hop({ big: own(tensors.big) }).then((t) => ({ tensors: t }));
+      const { tensors } = await receiver.receive(descriptors, attachments);
+      const again = await hop({ big: own(tensors.big) });
       assert.equal((await again.big.read())[299_999], 2);
-      sender.release(await done);
     });
 
     it("LA-5: refuses a descriptor that lies, and leaves no tensor behind", async () => {
@@ -128,6 +142,69 @@ for (const name of laneNames) {
       const x = allocate([4]);
       x.dispose();
       await assert.rejects(sender.send({ x }), { code: "ERR_HANDLE" });
+    });
+
+    it("LA-6: a tensor born in the arena arrives as any other, whichever lane takes it", async () => {
+      const arena = new SlabArena("a");
+      const from = createLane(name, { node: "a", arena });
+      const x = own(arena.allocate([2, 2]));
+      x.write(Float32Array.of(1, 2, 3, 4));
+      const { descriptors, attachments } = travel(await from.send({ x }));
+      const { tensors, done } = await receiver.receive(descriptors, attachments);
+      assert.deepEqual([[...await tensors.x.read()], tensors.x.shape], [[1, 2, 3, 4], [2, 2]]);
+      tensors.x.dispose();
+      from.release(await done);
+      from.close();
+      arena.close();
+    });
+  });
+}
+
+for (const name of ["shared-memory", "ucx"] as const) {
+  describe(`lane ${name}, which lends slices`, () => {
+    before(function () {
+      if (name === "ucx" && !native().ucxInfo().usable) this.skip();
+    });
+
+    it("LA-6: hands over what was born in its arena without a copy; neither side may write to it; its slice is free when both are done", async () => {
+      const arena = new SlabArena("a");
+      const [a, b] = [createLane(name, { node: "a", arena }), createLane(name, { node: "b" })];
+      const x = arena.allocate([1000]);
+      x.write(new Float32Array(1000).fill(3));
+      const { descriptors } = travel(await a.send({ x }));
+      assert.deepEqual([descriptors[0].slice!.born, descriptors[0].slice!.offset], [true, arena.bornIn(x)!.offset]);
+      assert.throws(() => x.write(new Float32Array(1000)), { code: "ERR_HANDLE", message: /may only be read: lane .* has handed it to a peer/ });
+      assert.throws(() => accumulate(x, x), { code: "ERR_HANDLE" });
+      x.dispose();
+      await fence();
+      assert.equal(arena.slices, 1, "the peer holds it still");
+      const { tensors, done } = await b.receive(descriptors, []);
+      assert.equal((await tensors.x.read())[999], 3);
+      tensors.x.dispose();
+      a.release(await done);
+      assert.equal(arena.slices, 0);
+      for (const lane of [a, b]) lane.close();
+      arena.close();
+    });
+
+    it("LA-7: takes back what a dead peer held, and tells late comers that it is gone", async () => {
+      const arena = new SlabArena("a");
+      const [a, b] = [createLane(name, { node: "a", arena }), createLane(name, { node: "b" })];
+      const x = fromArray(new Float32Array(10), [10]);
+      const sent = [await a.send({ x }), await a.send({ x })];
+      assert.equal(arena.slices, 2);
+      a.peerDown("process 7 was killed");
+      assert.equal(arena.slices, 0);
+      await assert.rejects(a.send({ x }), { code: "ERR_LANE", message: /its peer is gone: process 7 was killed/ });
+      await assert.rejects(b.receive(sent[0].descriptors, []), { code: "ERR_LANE", message: /is of generation 0, expected 1: it was taken back/ });
+      a.release(sent.flatMap(({ descriptors }) => descriptors[0].slice!.lease)); // under way when it died: late, not wrong
+      const c = createLane(name, { node: "a", arena });
+      const again = await c.send({ x });
+      assert.equal(again.descriptors[0].slice!.offset, sent[0].descriptors[0].slice!.offset);
+      await assert.rejects(b.receive(sent[0].descriptors, []), { code: "ERR_LANE", message: /is of generation 3, expected 1/ });
+      x.dispose();
+      for (const lane of [a, b, c]) lane.close();
+      arena.close();
     });
   });
 }
@@ -162,11 +239,11 @@ describe("lane shared-memory", () => {
   });
 
   it("grows by slabs, makes a larger one for a larger tensor, and refuses beyond its limit", async () => {
-    const lane = createLane("shared-memory", { node: "a", slabs: { slabBytes: 4096, totalBytes: 16_384 } });
-    const small = [await send(lane, 1024), await send(lane, 1024)];
-    assert.notEqual(small[0].slice!.fd, small[1].slice!.fd);
-    assert.equal((await send(lane, 2048)).slice!.slabBytes, 8192);
-    await assert.rejects(send(lane, 1), { code: "ERR_LANE", message: /no room for 4 bytes; 3 slices are leased/ });
+    const lane = createLane("shared-memory", { node: "a", slabs: { slabBytes: 4160, totalBytes: 16_576 } });
+    const small = [await send(lane, 1024), await send(lane, 1024)]; // 64 bytes of each slab are the head of its slice
+    assert.notEqual(small[0].slice!.slab!.fd, small[1].slice!.slab!.fd);
+    assert.equal((await send(lane, 2048)).slice!.slab!.bytes, 8256);
+    await assert.rejects(send(lane, 1), { code: "ERR_LANE", message: /no room for 4 bytes; 3 slices are taken/ });
     lane.release([small[0].slice!.lease]);
     await send(lane, 1);
     lane.close();
@@ -187,7 +264,7 @@ describe("lane shared-memory", () => {
     const descriptor = await send(a, 10);
     a.close();
     await assert.rejects(b.receive([descriptor], []), { code: "ERR_LANE" });
-    await assert.rejects(b.receive([{ ...descriptor, slice: { ...descriptor.slice!, pid: 2 ** 22 + 1 } }], []), { code: "ERR_LANE" });
+    await assert.rejects(b.receive([{ ...descriptor, slice: { ...descriptor.slice!, slab: { ...descriptor.slice!.slab!, pid: 2 ** 22 + 1 } } }], []), { code: "ERR_LANE" });
     await fence();
     assert.equal(native().pending(), 0);
     b.close();
@@ -195,14 +272,26 @@ describe("lane shared-memory", () => {
 });
 
 describe("choosing a lane", () => {
-  const here = { host: "boot ns", pid: 1, user: 1000 };
-  const offers = (there: Partial<typeof here>): LaneName[] => laneOffers(here, { ...here, ...there });
+  const here: Whereabouts = { host: "boot ns", pid: 1, user: 1000, ucx: { usable: true } };
+  const withOut = { ucx: { usable: false, reason: "no libucp" } };
 
   it("offers what two processes have in common, best first", () => {
-    assert.deepEqual(offers({}), ["in-process", "shared-memory", "zeromq"]);
-    assert.deepEqual(offers({ pid: 2 }), ["shared-memory", "zeromq"]);
-    assert.deepEqual(offers({ pid: 2, user: 1001 }), ["zeromq"]);
-    assert.deepEqual(offers({ host: "other" }), ["zeromq"]);
+    const offers = (there: Partial<Whereabouts>) => laneOffers(here, { ...here, ...there });
+    assert.deepEqual(offers({}), ["in-process", "shared-memory", "ucx", "zeromq"]);
+    assert.deepEqual(offers({ pid: 2 }), ["shared-memory", "ucx", "zeromq"]);
+    assert.deepEqual(offers({ pid: 2, ...withOut }), ["shared-memory", "zeromq"]);
+    assert.deepEqual(offers({ pid: 2, user: 1001 }), ["ucx", "zeromq"]);
+    assert.deepEqual(offers({ host: "other" }), ["ucx", "zeromq"]);
+    assert.deepEqual(offers({ host: "other", ...withOut }), ["zeromq"]);
+  });
+
+  it("says what could not be used and why", () => {
+    const notes = (there: Partial<Whereabouts>) => laneNotes({ ...here, ...(there.pid === 3 ? withOut : {}) }, { ...here, ...there });
+    assert.deepEqual(notes({ pid: 2 }), []);
+    assert.deepEqual(notes({ pid: 3 }), ["ucx: no libucp"]);
+    assert.deepEqual(notes({ pid: 2, ...withOut }), ["ucx: at the other end: no libucp"]);
+    assert.deepEqual(notes({ host: "other", user: 0, ...withOut }), ["shared-memory: two hosts", "ucx: at the other end: no libucp"]);
+    assert.deepEqual(notes({ pid: 2, user: 0 }), ["shared-memory: users 1000 and 0"]);
   });
 
   it("takes the best offer or the wanted one, and says why not", () => {
