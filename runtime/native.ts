@@ -25,6 +25,8 @@ export interface Native {
   view(handle: number, shape: readonly number[]): number;
   /** Throws ERR_HANDLE when the handle was freed before. Commands enqueued earlier still find the memory. */
   free(handle: number): void;
+  vacate(handle: number): void;
+  refill(handle: number): void;
   /** Number of a kernel. Throws ERR_NATIVE naming it when the addon has none. */
   kernel(name: string): number;
   /** Names of all kernels, sorted. */
@@ -183,7 +185,7 @@ function coded(addon: Native): Native {
     return (...a: A): Promise<R> => checked(...a).catch((thrown: unknown) => { throw toRuntimeError(thrown); });
   };
   return {
-    configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free),
+    configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free), vacate: wrap(addon.vacate), refill: wrap(addon.refill),
     kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch: wrap(addon.launch), upload: wrap(addon.upload),
     read: settle(addon.read), fence: settle(addon.fence), stamp: wrap(addon.stamp), stampsTake: wrap(addon.stampsTake), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),

@@ -64,6 +64,14 @@ Command copy_command(const char* name, void* target, const void* source, size_t 
   return command;
 }
 
+/// With the guard, memory that nobody has written yet shows.
+void fill_unwritten(const TensorView& made) {
+  if (!device->stream.guard) return;
+  Command command = copy_command("allocate", made.data, nullptr, made.bytes());
+  command.kind = Command::Kind::fill;
+  device->stream.push(std::move(command));
+}
+
 Napi::Value allocate(const Napi::CallbackInfo& info) {
   const int64_t dtype = integer(info[0], "allocate: dtype");
   if (dtype < 0 || dtype >= kDTypes) throw CodedError("ERR_DTYPE", format("allocate: there is no dtype %lld", static_cast<long long>(dtype)));
@@ -71,12 +79,7 @@ Napi::Value allocate(const Napi::CallbackInfo& info) {
   const int rank = numbers(info[1], shape, kMaxGiven, "allocate: shape");
   const int64_t handle = device->tensors.allocate(static_cast<DType>(dtype), shape, rank);
   if (device->recorder) device->recorder->made(handle);
-  if (device->stream.guard) {
-    const TensorView& made = device->tensors.find(handle, "allocate");
-    Command command = copy_command("allocate", made.data, nullptr, made.bytes());
-    command.kind = Command::Kind::fill;
-    device->stream.push(std::move(command));
-  }
+  fill_unwritten(device->tensors.find(handle, "allocate"));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 
@@ -88,6 +91,17 @@ Napi::Value view(const Napi::CallbackInfo& info) {
 
 Napi::Value free_tensor(const Napi::CallbackInfo& info) {
   if (const uint64_t ended = device->tensors.free(integer(info[0], "free"))) device->programs.ended(ended);
+  return info.Env().Undefined();
+}
+
+Napi::Value vacate(const Napi::CallbackInfo& info) {
+  if (device->recorder) throw CodedError("ERR_COMPILE", "vacate: a step is being recorded, and its memory must stay where it is");
+  device->tensors.vacate(integer(info[0], "vacate"));
+  return info.Env().Undefined();
+}
+
+Napi::Value refill(const Napi::CallbackInfo& info) {
+  fill_unwritten(device->tensors.refill(integer(info[0], "refill")));
   return info.Env().Undefined();
 }
 
@@ -374,6 +388,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("allocate", allocate);
   OCTAVO_EXPORT("view", view);
   OCTAVO_EXPORT("free", free_tensor);
+  OCTAVO_EXPORT("vacate", vacate);
+  OCTAVO_EXPORT("refill", refill);
   OCTAVO_EXPORT("kernel", kernel);
   OCTAVO_EXPORT("kernels", kernels);
   OCTAVO_EXPORT("launch", launch);

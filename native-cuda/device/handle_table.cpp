@@ -80,13 +80,13 @@ int64_t HandleTable::occupy(const TensorView& view, int32_t storage) {
 }
 
 uint64_t HandleTable::free(int64_t handle) {
-  find(handle, "free");
+  slot_of(handle, "free");
   uint64_t ended = 0;
   Slot& slot = slots_[handle % kSlots];
   Storage& storage = storages_[slot.storage];
   if (--storage.users == 0) {
     if (storage.owner) storage.owner.reset();
-    else pool_.give(storage.block);
+    else if (storage.block.data) pool_.give(storage.block);
     free_storages_.push_back(slot.storage);
     if (storage.watched) ended = storage.serial;
   }
@@ -94,6 +94,36 @@ uint64_t HandleTable::free(int64_t handle) {
   free_slots_.push_back(static_cast<int32_t>(handle % kSlots));
   --live_;
   return ended;
+}
+
+void HandleTable::vacate(int64_t handle) {
+  find(handle, "vacate");
+  const int32_t index = slots_[handle % kSlots].storage;
+  Storage& storage = storages_[index];
+  if (storage.watched) throw CodedError("ERR_HANDLE", "vacate: a recorded step uses this tensor, its memory must stay where it is");
+  if (storage.owner) throw CodedError("ERR_HANDLE", "vacate: the memory of this tensor is not the pool's, and goes with the tensor");
+  pool_.give(storage.block);
+  storage.block.data = nullptr;
+  point(index, nullptr);
+}
+
+const TensorView& HandleTable::refill(int64_t handle) {
+  const Slot& slot = slot_of(handle, "refill");
+  Storage& storage = storages_[slot.storage];
+  if (storage.block.data) throw CodedError("ERR_HANDLE", "refill: the tensor has its memory; only a vacated one is refilled");
+  storage.block = pool_.take(storage.block.bytes);
+  point(slot.storage, storage.block.data);
+  return slot.view;
+}
+
+/// Views begin where their storage does.
+void HandleTable::point(int32_t storage, void* data) {
+  int32_t left = storages_[storage].users;
+  for (size_t i = 0; left > 0; ++i) {
+    if (slots_[i].storage != storage) continue;
+    slots_[i].view.data = data;
+    --left;
+  }
 }
 
 StorageId HandleTable::storage_of(int64_t handle) const {
@@ -107,10 +137,17 @@ bool HandleTable::alive(StorageId id) const {
 }
 
 const TensorView& HandleTable::find(int64_t handle, const char* purpose, int operand) const {
+  const TensorView& view = slot_of(handle, purpose, operand).view;
+  if (view.data) return view;
+  throw CodedError("ERR_HANDLE", format("%s: operand %d is a tensor whose memory was given back for the time being (vacate). Refill it before its use.",
+                                        purpose, operand < 0 ? 0 : operand));
+}
+
+const HandleTable::Slot& HandleTable::slot_of(int64_t handle, const char* purpose, int operand) const {
   const int64_t index = handle % kSlots, generation = handle / kSlots;
   if (handle > 0 && index < static_cast<int64_t>(slots_.size())) {
     const Slot& slot = slots_[index];
-    if (slot.storage >= 0 && slot.generation == generation) return slot.view;
+    if (slot.storage >= 0 && slot.generation == generation) return slot;
     if (generation <= slot.generation)
       throw CodedError("ERR_HANDLE", format("%s: operand %d is tensor %lld, which was freed. Keep it alive until its last use.",
                                             purpose, operand < 0 ? 0 : operand, static_cast<long long>(handle)));

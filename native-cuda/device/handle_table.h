@@ -1,6 +1,7 @@
 // Tensors by number. A handle is generation * 2^24 + slot, so a handle that was freed is recognised for ever.
 // HT-1: 0 is never a handle. HT-2: a stale or invented handle throws ERR_HANDLE naming it and what was asked.
 // HT-3: views share their storage; its block goes back to the pool, or to its owner, when the last of them is freed.
+// HT-4: a vacated storage has no block: its handles stay, and whoever uses one before `refill` is told so (ERR_HANDLE).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -29,6 +30,10 @@ class HandleTable {
   uint64_t free(int64_t handle);
   /// `purpose` and `operand` appear in the error. The view stays valid in stream order, even after `free`.
   const TensorView& find(int64_t handle, const char* purpose, int operand = -1) const;
+  /// The block goes back to the pool, in stream order. Throws while a program watches the storage.
+  void vacate(int64_t handle);
+  /// A block again, of any content.
+  const TensorView& refill(int64_t handle);
   int64_t tensors() const { return live_; }
   /// Of a handle that is alive.
   StorageId storage_of(int64_t handle) const;
@@ -52,6 +57,8 @@ class HandleTable {
 
   int32_t store(Block block, std::shared_ptr<void> owner);
   int64_t occupy(const TensorView& view, int32_t storage);
+  const Slot& slot_of(int64_t handle, const char* purpose, int operand = -1) const;
+  void point(int32_t storage, void* data);
 
   Pool& pool_;
   std::vector<Slot> slots_;

@@ -74,6 +74,16 @@ export class Tensor {
     native().upload(liveHandle(this, "write", "this"), host);
   }
 
+  /** Its storage is freed for the time being; the handle and its views stay, and cannot be used until `refill`. Not while a step is recorded. */
+  vacate(): void {
+    native().vacate(liveHandle(this, "vacate", "this"));
+  }
+
+  /** After `vacate`: a storage again, of any content. Throws ERR_MEMORY when there is no room. */
+  refill(): void {
+    native().refill(liveHandle(this, "refill", "this"));
+  }
+
   /** Frees the handle; the storage goes with its last view. Twice is allowed. */
   dispose(): void {
     if (this.#disposed) return;
