@@ -18,11 +18,8 @@ import { labelledRows } from "./labelled-rows.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { splitByKind } from "./split-labels.ts";
 
-/** What `create` returns: the objective, and its box head for answering. */
-export interface AnswerObjective extends TensorComponent {
-  /** hidden (K, D) at `<box>` tokens -> boxes (K, 4), (cx, cy, w, h) in [0, 1]. */
-  boxes(hidden: Tensor): Tensor;
-}
+/** An objective whose box head can be asked alone. */
+export type AnswerObjective = TensorComponent & Required<Pick<TensorComponent, "boxes">>;
 
 export const answer = definePlugin({
   kind: "objective", name: "answer", version: "1.1.0",

@@ -79,6 +79,8 @@ export interface TensorComponent {
    * beside a metric `accuracy` it says what always naming the most frequent class of the training pages would have reached.
    */
   targets?(inputs: Record<string, Tensor>): Tensor;
+  /** Of an objective with a box head: hidden (K, D) at `<box>` tokens -> boxes (K, 4), (cx, cy, w, h) in [0, 1]. Generation reads its boxes with it. */
+  boxes?(hidden: Tensor): Tensor;
   /** What an evaluation can say beyond means: laid over them by name. `means`: of loss and metrics; `uses`: how often each class was asked for. */
   judge?(held: { means: Readonly<Record<string, number>>; uses: ReadonlyMap<number, number> }): Record<string, number>;
 }

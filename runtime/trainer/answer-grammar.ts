@@ -98,7 +98,16 @@ export function advance(state: AnswerState, id: number, tokens: Tokens): AnswerS
 // ------------------------------------------------------------------------------------------------- meaning of the tokens
 
 /** One thing answered: its words, where they stand on the page, and what kind of thing it is. */
-export interface AnswerItem { type?: string; text: string; box?: Box }
+export interface AnswerItem {
+  type?: string;
+  text: string;
+  /** In [0, 1024]. Of the two below the one that is believed, where both are there. */
+  box?: Box;
+  /** By location tokens: the middles of their bins. */
+  tokenBox?: Box;
+  /** By the box head, between bins. */
+  headBox?: Box;
+}
 
 /** v in [0, 1] -> bin `clamp(floor(v * bins), 0, bins - 1)`. */
 export function locationBin(v: number, bins: number): number {

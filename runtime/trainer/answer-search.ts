@@ -7,7 +7,7 @@
  *       Of complete answers the best is the one with the highest value / tokens^lengthPenalty. The search ends when as many answers are
  *       complete as there are beams, or none goes on.
  */
-import type { Tokenizer } from "../plugin/index.ts";
+import type { Box, Tokenizer } from "../plugin/index.ts";
 import { type AnswerState, advance, allowedNext, answerStart, bestAllowed, isLimited, type IdRanges } from "./answer-grammar.ts";
 import type { GenerationPlan } from "./generation-options.ts";
 import { drawFor, drawToken, logSumExp, mostLikely } from "./token-choice.ts";
@@ -19,14 +19,16 @@ export interface FoundAnswer {
   logProbability: number;
   /** The limit on tokens forbade what would have been chosen. */
   forced: boolean;
+  /** What a box head said at each `<box>`, in their order; empty without one. */
+  headBoxes: readonly Box[];
 }
 
 /** Rows go on: row i where row `parents[i]` of the step before stood, with token `ids[i]`, -1 for none. */
 export interface NextRows { parents: number[]; ids: number[] }
 
 export interface AnswerSearch {
-  /** `logits`: one row per row that went on, at first one. */
-  step(logits: readonly ArrayLike<number>[]): NextRows;
+  /** `logits`: one row per row that went on, at first one. `boxes`: what a head reads in those whose last token was `<box>`. */
+  step(logits: readonly ArrayLike<number>[], boxes?: readonly (Box | undefined)[]): NextRows;
   readonly done: boolean;
   /** The tokens that are certain by now. They are the beginning of `answers()[0]`. */
   readonly settled: readonly number[];
@@ -47,15 +49,17 @@ export function searchFor(plan: GenerationPlan, tokenizer: Tokenizer, sample: nu
 /** An answer on its way. */
 interface Hypothesis extends FoundAnswer { state: AnswerState }
 
-const nothingYet: Hypothesis = { ids: [], state: answerStart, logProbability: 0, forced: false };
+const nothingYet: Hypothesis = { ids: [], state: answerStart, logProbability: 0, forced: false, headBoxes: [] };
 
 /** A hypothesis with one more token, of log-probability `gain`. */
-function extended({ ids, state, logProbability, forced }: Hypothesis, id: number, gain: number, nowForced: boolean, tokenizer: Tokenizer): Hypothesis {
+function extended({ ids, state, logProbability, forced, headBoxes }: Hypothesis, id: number, gain: number, nowForced: boolean, tokenizer: Tokenizer): Hypothesis {
   return {
     ids: id === tokenizer.special.eos ? ids : [...ids, id], state: advance(state, id, tokenizer),
-    logProbability: logProbability + gain, forced: forced || nowForced,
+    logProbability: logProbability + gain, forced: forced || nowForced, headBoxes,
   };
 }
+
+const withBox = (answer: Hypothesis, box: Box | undefined): Hypothesis => (box ? { ...answer, headBoxes: [...answer.headBoxes, box] } : answer);
 
 class OneRow implements AnswerSearch {
   #answer = nothingYet;
@@ -70,8 +74,9 @@ class OneRow implements AnswerSearch {
     return this.#answer.ids;
   }
 
-  step([logits]: readonly ArrayLike<number>[]): NextRows {
+  step([logits]: readonly ArrayLike<number>[], [box]: readonly (Box | undefined)[] = []): NextRows {
     if (this.done) return { parents: [0], ids: [-1] };
+    this.#answer = withBox(this.#answer, box);
     const { state, ids } = this.#answer, token = ids.length, remaining = this.limit - token;
     const id = this.choose(logits, allowedNext(state, this.tokenizer, remaining), token);
     const free = isLimited(remaining) ? this.choose(logits, allowedNext(state, this.tokenizer, Infinity), token) : id;
@@ -98,8 +103,9 @@ class BeamSearch implements AnswerSearch {
     return this.done ? this.answers()[0].ids : commonBeginning([...this.#live, ...this.#complete].map(({ ids }) => ids));
   }
 
-  step(logits: readonly ArrayLike<number>[]): NextRows {
+  step(logits: readonly ArrayLike<number>[], boxes: readonly (Box | undefined)[] = []): NextRows {
     const { beams } = this.plan;
+    this.#live = this.#live.map((answer, row) => withBox(answer, boxes[row]));
     const parents: number[] = [], ids: number[] = [], live: Hypothesis[] = [];
     for (const [rank, { row, id, gain, forced }] of this.#candidates(logits).entries()) {
       if (id === this.tokenizer.special.eos) {

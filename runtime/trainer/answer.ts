@@ -3,6 +3,7 @@ import type { StageModel } from "../pipeline/model.ts";
 import type { Box, Example, PageRecord, Tokenizer } from "../plugin/index.ts";
 import { type AnswerItem, parseAnswer } from "./answer-grammar.ts";
 import type { AnswerSearch, FoundAnswer } from "./answer-search.ts";
+import { withHeadBoxes } from "./answer-boxes.ts";
 import { beginAnswers, sampleOf, writeAnswers } from "./generate.ts";
 import { GrowingText } from "./growing-text.ts";
 import { type GenerateOptions, generationPlan } from "./generation-options.ts";
@@ -125,8 +126,8 @@ function best(search: AnswerSearch, tokenizer: Tokenizer): GeneratedAnswer {
   return { ...first, ...(others.length > 0 && { alternatives: others }) };
 }
 
-function read({ ids, logProbability, forced }: FoundAnswer, tokenizer: Tokenizer): GeneratedAnswer {
-  const items = parseAnswer(ids, tokenizer);
+function read({ ids, logProbability, forced, headBoxes }: FoundAnswer, tokenizer: Tokenizer): GeneratedAnswer {
+  const items = withHeadBoxes(parseAnswer(ids, tokenizer), headBoxes, tokenizer.locationBins);
   return {
     text: items.map((item) => item.text).filter(Boolean).join(" "),
     boxes: items.flatMap((item) => (item.box ? [item.box] : [])),

@@ -10,7 +10,8 @@ import { RuntimeError } from "../errors.ts";
 import type { Graph, GraphNode } from "../pipeline/graph.ts";
 import { MicrobatchPass } from "../pipeline/microbatch.ts";
 import type { StageModel } from "../pipeline/model.ts";
-import type { DecoderState, Example, GenerativeDecoder, Tokenizer } from "../plugin/index.ts";
+import type { Box, DecoderState, Example, GenerativeDecoder, TensorComponent, Tokenizer } from "../plugin/index.ts";
+import { type BoxHead, readBoxes } from "./answer-boxes.ts";
 import { type AnswerSearch, searchFor } from "./answer-search.ts";
 import type { GenerationPlan } from "./generation-options.ts";
 
@@ -24,7 +25,7 @@ export interface WrittenToken {
 }
 
 /** A decoder whose prefixes are computed, and the ids (B, A) it reads next: `<bos> instruction <ans>` of each row, -1 for padding. */
-export interface Begun { decoder: GenerativeDecoder; state: DecoderState; ids: Int32Array }
+export interface Begun { decoder: GenerativeDecoder; state: DecoderState; ids: Int32Array; /** Where the model has one. */ boxHead?: BoxHead }
 
 /** Runs the encoders and computes the decoder's prefix of every example. The caller ends the state. */
 export async function beginAnswers(model: StageModel, examples: readonly Example[]): Promise<Begun> {
@@ -39,7 +40,7 @@ export async function beginAnswers(model: StageModel, examples: readonly Example
     const edges = model.graph.edges.filter((edge) => edge.to[0] === node.name);
     const inputs = Object.fromEntries(edges.map((edge) => [edge.to[1], pass.value(...edge.from)]));
     const { dec_ids, dec_mask } = microbatch.tensors;
-    return { decoder, state: decoder.begin(inputs, context), ids: withoutPadding(dec_ids.data as Int32Array, dec_mask.data as Uint8Array) };
+    return { decoder, state: decoder.begin(inputs, context), ids: withoutPadding(dec_ids.data as Int32Array, dec_mask.data as Uint8Array), boxHead: boxHeadOf(model.graph, node) };
   } finally {
     pass.close();
   }
@@ -48,18 +49,18 @@ export async function beginAnswers(model: StageModel, examples: readonly Example
 export interface WriteOptions { tokenizer: Tokenizer; plan: GenerationPlan; /** One per row: what names it among all draws of a seed. */ samples: readonly number[]; signal?: AbortSignal }
 
 /** Writes one answer per row, yielding every token as soon as it is certain. Ends the state. Returns the finished searches, in order. */
-export async function* writeAnswers({ decoder, state, ids }: Begun, { tokenizer, plan, samples, signal }: WriteOptions): AsyncGenerator<WrittenToken, AnswerSearch[]> {
+export async function* writeAnswers({ decoder, state, ids, boxHead }: Begun, { tokenizer, plan, samples, signal }: WriteOptions): AsyncGenerator<WrittenToken, AnswerSearch[]> {
   const searches = samples.map((sample) => searchFor(plan, tokenizer, sample));
   let widths = searches.map(() => 1);
   try {
     const told = searches.map(() => 0);
     while (searches.some((search) => !search.done)) {
       signal?.throwIfAborted();
-      const rows = await nextLogits(decoder, state, ids);
+      const rows = await nextLogits(decoder, state, ids), boxes = boxHead ? await boxesAt(tokenizer.special.box, ids, { decoder, state, boxHead, rows: rows.length }) : [];
       const parents: number[] = [], following: number[] = [], nextWidths: number[] = [];
       let from = 0;
       for (const [page, search] of searches.entries()) {
-        const next = search.step(rows.slice(from, from + widths[page]));
+        const next = search.step(rows.slice(from, from + widths[page]), boxes.slice(from, from + widths[page]));
         for (const parent of next.parents) parents.push(from + parent);
         following.push(...next.ids);
         nextWidths.push(next.ids.length);
@@ -92,6 +93,20 @@ export async function nextLogits(decoder: GenerativeDecoder, state: DecoderState
   } finally {
     logits.dispose();
   }
+}
+
+/** What the head reads in the rows whose one new token was `<box>`. A question may hold one, at its end stands another token. */
+async function boxesAt(box: number, ids: Int32Array, { decoder, state, boxHead, rows }: { decoder: GenerativeDecoder; state: DecoderState; boxHead: BoxHead; rows: number }): Promise<(Box | undefined)[]> {
+  if (ids.length !== rows || !ids.includes(box) || !decoder.hidden) return [];
+  const read = await readBoxes(boxHead, decoder.hidden(state));
+  return read.map((found, row) => (ids[row] === box ? found : undefined));
+}
+
+/** The head of the objective that reads this decoder's states. */
+function boxHeadOf(graph: Graph, decoder: GraphNode): BoxHead | undefined {
+  const readers = graph.edges.filter(({ from }) => from[0] === decoder.name && from[1] === "hidden").map(({ to }) => graph.nodes.find(({ name }) => name === to[0])!);
+  const objective = readers.map(({ component }) => component as Partial<TensorComponent>).find((component) => component.boxes);
+  return objective && ((hidden) => objective.boxes!(hidden));
 }
 
 /** A number for a question about a page, the same in every batch and order. */

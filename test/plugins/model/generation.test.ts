@@ -1,10 +1,11 @@
 /** Generation with the real decoder, in batches, with padding, over caches, against computing every prefix afresh and alone. */
 import assert from "node:assert/strict";
-import { fromArray, linear, memory, nn, release, slice, reshape, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
+import { add, fromArray, linear, memory, nn, release, slice, reshape, type GenerativeDecoder, type Tensor } from "../../../runtime/index.ts";
 import { answerStart, advance, allowedNext, bestAllowed } from "../../../runtime/trainer/answer-grammar.ts";
 import { writeAnswers, type Begun } from "../../../runtime/trainer/generate.ts";
 import { generationPlan, type GenerateOptions } from "../../../runtime/trainer/generation-options.ts";
 import { scoreRows } from "../../../runtime/trainer/score-answers.ts";
+import { answer, type AnswerObjective } from "../../../plugins/objective/answer.ts";
 import { llamaDecoder } from "../../../plugins/decoder/llama.ts";
 import { special, tinyTokenizer as tokenizer } from "../../runtime/trainer/tiny-world.ts";
 import { fill } from "./fill.ts";
@@ -38,16 +39,22 @@ function begin(decoder: GenerativeDecoder, of: readonly Page[], dtype: Precision
 
 /** Logits after every token of question and answer, by one forward without cache, batch or padding: the empty places are not there at all. */
 async function afresh(decoder: GenerativeDecoder, page: Page, answer: readonly number[], dtype: Precision): Promise<number[][]> {
-  const all = [...page.question, ...answer], V = tokenizer.vocabulary;
-  const { logits } = await compute(() => {
+  const { logits } = await stepsAfresh(decoder, page, answer, dtype), V = tokenizer.vocabulary;
+  return Array.from({ length: answer.length + 1 }, (_, i) => logits.slice(i * V, (i + 1) * V));
+}
+
+/** The same end to end, and with `head` what it reads from each state. */
+function stepsAfresh(decoder: GenerativeDecoder, page: Page, answer: readonly number[], dtype: Precision, head?: (states: Tensor) => Tensor): Promise<Record<string, number[]>> {
+  const all = [...page.question, ...answer];
+  return compute(() => {
     const real = page.real.flatMap((yes, i) => (yes ? [...rows(page.name, 12, 5).subarray(i * 12, i * 12 + 12)] : []));
     const { hidden, embedding } = decoder.forward({
       memory: fromArray(real, [1, real.length / 12, 12], dtype), memory_mask: mask([new Array<number>(real.length / 12).fill(1)]), prompt: inputs([page], dtype).prompt,
       dec_ids: ids([all]), dec_mask: mask([all.map(() => 1)]),
     }, context());
-    return { logits: linear(reshape(slice(hidden, 1, page.question.length - 1, answer.length + 1), [answer.length + 1, 16]), embedding) };
+    const states = reshape(slice(hidden, 1, page.question.length - 1, answer.length + 1), [answer.length + 1, 16]);
+    return { logits: linear(states, embedding), ...(head && { boxes: head(states) }) };
   });
-  return Array.from({ length: answer.length + 1 }, (_, i) => logits.slice(i * V, (i + 1) * V));
 }
 
 /** What `next` gave, per row. */
@@ -98,6 +105,36 @@ for (const window of [undefined, 4, 1]) for (const { dtype, tolerance } of [{ dt
       }
     });
 
+    for (const o of [{ mode: "sample", seed: 5, temperature: 2 }, { mode: "beam", beams: 4 }] satisfies GenerateOptions[]) {
+      it(`reads boxes where one forward over page, question and answer has them: ${o.mode}`, async () => {
+        const start = memory().tensors, objective = build<AnswerObjective>(answer, { width: 16, vocabulary: tokenizer.vocabulary, location_base: 16, location_bins: 2 });
+        fillParameters(objective, dtype, { scale: 0.4 });
+        const wanted = fromArray(Float64Array.from({ length: tokenizer.vocabulary }, (_, id) => (id === special.box || id === special.item ? 6 : 0)), [tokenizer.vocabulary], dtype);
+        const eager = { ...decoder, next(state: unknown, tokens: Int32Array) { // for boxes
+          const logits = decoder.next(state, tokens), raised = add(logits, wanted);
+          logits.dispose();
+          return raised;
+        } };
+        const stream = writeAnswers({ ...begin(eager, pages, dtype), boxHead: (hidden) => objective.boxes(hidden) }, { tokenizer, plan: generationPlan({ ...o, maxTokens: 40 }), samples: [0, 1, 2] });
+        let found = await stream.next(), compared = 0;
+        while (!found.done) found = await stream.next();
+        for (const [row, page] of pages.entries()) for (const { ids: written, headBoxes } of found.value[row].answers()) {
+          const { boxes } = await stepsAfresh(decoder, page, written, dtype, (states) => objective.boxes(states));
+          const places = written.flatMap((id, i) => (id === special.box ? [i + 1] : [])); // state i + 1 has read token i
+          assert.equal(headBoxes.length, places.length);
+          places.forEach((at, i) => {
+            const [cx, cy, w, h] = boxes.slice(4 * at, 4 * at + 4);
+            const corners = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2].map((v) => Math.min(1, Math.max(0, v)));
+            assertClose(headBoxes[i].map((v) => v / 1024), corners, tolerance, `${page.name}: box ${i} of ${written}`);
+            compared++;
+          });
+        }
+        assert.ok(compared > 2 || window === 1, `${compared} boxes were written`);
+        release(objective.parameters()), wanted.dispose();
+        assert.equal(memory().tensors, start);
+      });
+    }
+
     it("DE-5 gives a branch what its row would have got, in any order and number, and leaves the trunk as it was", async () => {
       const start = memory().tensors, begun = begin(decoder, pages, dtype);
       const next = async (state: unknown, tokens: number[]): Promise<number[][]> => {
@@ -137,10 +174,10 @@ for (const window of [undefined, 4, 1]) for (const { dtype, tolerance } of [{ dt
       while (!found.done) found = await stream.next();
       await Promise.all(heard);
       for (const [row, page] of pages.entries()) {
-        for (const { ids: answer, logProbability } of found.value[row].answers()) {
-          const logits = await afresh(decoder, page, answer, dtype);
-          const sum = [...answer, special.eos].reduce((total, id, i) => total + logits[i][id] - Math.log(logits[i].reduce((whole, x) => whole + Math.exp(x), 0)), 0);
-          assertClose([logProbability], [sum], tolerance * 12, `${page.name}: ${answer}`);
+        for (const { ids: written, logProbability } of found.value[row].answers()) {
+          const logits = await afresh(decoder, page, written, dtype);
+          const sum = [...written, special.eos].reduce((total, id, i) => total + logits[i][id] - Math.log(logits[i].reduce((whole, x) => whole + Math.exp(x), 0)), 0);
+          assertClose([logProbability], [sum], tolerance * 12, `${page.name}: ${written}`);
         }
       }
       assert.equal(memory().tensors, start);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { builtins } from "../../../plugins/index.ts";
 import {
-  type AnswerToken, type Example, type GenerateOptions, type TrainedModel, chooseAnswer, answer, createRegistry, createRunFolder, generateAnswers, loadRecipe, memory, openTrained, scoreAnswers, streamAnswers, train,
+  type AnswerToken, type Example, type GenerateOptions, type GenerativeDecoder, type TrainedModel, add, chooseAnswer, answer, createRegistry, createRunFolder, fromArray, generateAnswers, loadRecipe, memory, openTrained, scoreAnswers, streamAnswers, train,
 } from "../../../runtime/index.ts";
 import { root, temporaryFolder } from "../../process/octavo.ts";
 
@@ -41,6 +41,24 @@ describe("asking a trained checkpoint", function () {
       assert.equal(memory().tensors, before);
     });
   }
+
+  it("shows the box of the tokens and that of the head, and believes one of them", async () => {
+    const { tokenizer } = trained.model.loader!, decoder = trained.model.graph.nodes.find(({ kind }) => kind === "decoder")!.component as GenerativeDecoder, { next } = decoder;
+    const wanted = fromArray(Float32Array.from({ length: tokenizer.vocabulary }, (_, id) => (id === tokenizer.special.box ? 8 : 0)), [tokenizer.vocabulary]);
+    decoder.next = (state, ids) => { // so few steps of training write boxes seldom
+      const logits = next(state, ids), raised = add(logits, wanted);
+      logits.dispose();
+      return raised;
+    };
+    const answers = await generateAnswers(trained.model, examples, { maxTokens: 24 }).finally(() => { decoder.next = next; wanted.dispose(); });
+    const boxed = answers.flatMap(({ items }) => items).filter(({ box }) => box);
+    assert.ok(boxed.length > 0, "boxes are written");
+    for (const { box, tokenBox, headBox } of boxed) {
+      const close = tokenBox!.every((v, i) => Math.abs(v - headBox![i]) <= (2 * 1024) / 128);
+      assert.deepEqual(box, close ? headBox : tokenBox);
+    }
+    assert.deepEqual(answers.flatMap(({ boxes }) => boxes), boxed.map(({ box }) => box));
+  });
 
   it("frees everything when the reader leaves, the listener throws, or the question is called off", async () => {
     const before = memory().tensors, o = { maxTokens: 40 };
