@@ -26,6 +26,7 @@ export const errorCodes = {
   ERR_ADDRESS: "an address is malformed or taken",
   ERR_ACTOR: "an actor failed",
   ERR_LANE: "a tensor could not be moved between processes",
+  ERR_COLLECTIVE: "members of a group cannot go on together",
   ERR_CHECKPOINT: "a checkpoint cannot be written or read",
   ERR_DATA: "a record, page or shard is unreadable",
   ERR_INPUT: "a command line argument or option is wrong",

@@ -5,7 +5,7 @@
  *       only `read` and `fence` wait, and they wait as promises.
  * NA-2: memory is accounted exactly and an allocation that does not fit throws ERR_MEMORY at the call.
  * NA-3: a kernel that fails makes the fault sticky: later commands are skipped, every `read` and `fence` rejects with
- *       ERR_DEVICE and details {op, sequence, message}, until `configure` is called on the idle device.
+ *       ERR_DEVICE (ERR_COLLECTIVE where another process is the cause) and details {op, sequence, message}, until `configure` is called on the idle device.
  * NA-4: the same call with the same operands gives the same bits whatever the number of threads.
  * NA-5: a replay gives the bits that the calls it was recorded from give (device/program.h: PR-1 to PR-6).
  */
@@ -108,6 +108,24 @@ export interface Native {
   ucxDescribe(endpoint: number): string;
 
   /**
+   * A place in a group of processes: shared memory, a pipe that wakes its stream, and a listener at `address` unless that is "".
+   * Throws ERR_COLLECTIVE, ERR_MEMORY.
+   */
+  groupSeat(o: { name: string; rank: number; size: number; address: string }): GroupSeatFacts;
+  /**
+   * Meets the members, by rank; tells `listener` how it went: "joined" with the number that kernels take, or "refused"; later "failed", once.
+   * All seats use the first listener.
+   */
+  groupJoin(seat: number, members: readonly GroupMemberFacts[], timeoutMs: number,
+    listener: (kind: "joined" | "refused" | "failed", seat: number, group: number, code: string, message: string) => void): void;
+  /** The seat is no longer needed; its group lives on until it is left. */
+  groupDrop(seat: number): void;
+  groupAbort(group: number, reason: string): void;
+  groupFailure(group: number): { code: string; message: string } | undefined;
+  /** In stream order. */
+  groupLeave(group: number): void;
+
+  /**
    * The system kills this process when its parent ends. Give the parent's pid if it was told: a parent that is gone
    * already then ends this process at once.
    */
@@ -125,6 +143,25 @@ export interface Native {
     cuda: { compiled: boolean; devices: number; note: string };
     openmp: boolean;
   };
+}
+
+/** What a member must know to reach another one: descriptors of that process, its port, the token that it believes. */
+export interface GroupSeatFacts {
+  seat: number;
+  pid: number;
+  start: number;
+  segment: number;
+  inode: number;
+  wake: number;
+  port: number;
+  token: string;
+}
+
+export interface GroupMemberFacts extends GroupSeatFacts {
+  member: string;
+  host: string;
+  shared: boolean;
+  address: string;
 }
 
 /** A recorded step as data. Operands name storages by their position; -1 is an absent operand. */
@@ -194,6 +231,8 @@ function coded(addon: Native): Native {
     slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead), slabStamp: wrap(addon.slabStamp), slabTensor: wrap(addon.slabTensor),
     ucxInfo: wrap(addon.ucxInfo), ucxAddress: wrap(addon.ucxAddress), ucxRegister: wrap(addon.ucxRegister), ucxConnect: wrap(addon.ucxConnect),
     ucxRead: settle(addon.ucxRead), ucxClose: wrap(addon.ucxClose), ucxDescribe: wrap(addon.ucxDescribe),
+    groupSeat: wrap(addon.groupSeat), groupJoin: wrap(addon.groupJoin), groupDrop: wrap(addon.groupDrop), groupAbort: wrap(addon.groupAbort),
+    groupFailure: wrap(addon.groupFailure), groupLeave: wrap(addon.groupLeave),
     dieWithParent: wrap(addon.dieWithParent), info: wrap(addon.info),
   };
 }

@@ -372,11 +372,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   // process.exit() runs the exit handlers of libraries while threads still use them, and no cleanup hooks: stop before.
   const Napi::Object process = env.Global().Get("process").As<Napi::Object>();
   process.Get("once").As<Napi::Function>().Call(process, {Napi::String::New(env, "exit"), Napi::Function::New(env, [](const Napi::CallbackInfo&) {
-    if (!device) return;
-    device->stream.stop();
-#ifdef OCTAVO_UCX
-    device->ucx.reset();
-#endif
+    if (device) device->stop();
   })});
   env.AddCleanupHook([] {
     delete device;
@@ -414,6 +410,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
 #undef OCTAVO_EXPORT
   export_programs(env, exports);
   export_fabric(env, exports);
+  export_groups(env, exports);
   return exports;
 }
 }  // namespace

@@ -58,8 +58,8 @@ void Completions::settle(Napi::Env env, uint64_t id, const StreamFault* fault) {
     else waiting.deferred.Resolve(waiting.value.Value());
     return;
   }
-  if (fault->code) return waiting.deferred.Reject(coded(env, fault->code, format("%s: %s", fault->op.c_str(), fault->message.c_str())).Value());
-  Napi::Error error = coded(env, "ERR_DEVICE",
+  if (fault->sequence == 0) return waiting.deferred.Reject(coded(env, fault->code, format("%s: %s", fault->op.c_str(), fault->message.c_str())).Value());
+  Napi::Error error = coded(env, fault->code,
                             format("%s failed on the cpu stream at command %llu: %s", fault->op.c_str(),
                                    static_cast<unsigned long long>(fault->sequence), fault->message.c_str()));
   Napi::Object details = Napi::Object::New(env);

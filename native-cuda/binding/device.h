@@ -15,9 +15,11 @@
 #include "../device/stamps.h"
 #include "../device/stream.h"
 #include "completions.h"
+#include "groups.h"
 
 struct Device {
   Completions completions;
+  Groups groups;
   SlabTable slabs;
 #ifdef OCTAVO_UCX
   std::unique_ptr<UcxEngine> ucx;  // made by the first who asks for it
@@ -30,7 +32,6 @@ struct Device {
   std::unique_ptr<Recorder> recorder;  // while a recording is open
   bool ending = false;                 // the stream is gone: nothing may be pushed
   Stream stream;                       // last: its thread is joined before anything that it uses goes
-  ~Device() { ending = true; }
 
   explicit Device(Napi::Env env)
       : completions(env),
@@ -54,6 +55,22 @@ struct Device {
         stream([this](uint64_t id, const StreamFault* fault) { completions.report(id, fault); }) {
     stream.threads = host_cores();
     stream.guard = guard_from_environment();
+    stream.on_fault = [](const StreamFault& fault) { group_table().abort_all(fault.op + " failed: " + fault.message); };
+  }
+
+  ~Device() {
+    ending = true;
+    stop();
+  }
+
+  /// Ends what may wait for others, then the stream.
+  void stop() {
+    groups.stop();
+    stream.stop();
+#ifdef OCTAVO_UCX
+    ucx.reset();
+#endif
+    group_table().clear();
   }
 
   /// For what a program cannot repeat: throws ERR_COMPILE while a recording is open.

@@ -1,4 +1,4 @@
-// Errors of the native side. Kernels throw Fault; the stream makes it sticky (ERR_DEVICE). The device and the binding
+// Errors of the native side. Kernels throw Fault; the stream makes it sticky. The device and the binding
 // throw CodedError; the binding turns it into a JavaScript error with the same code.
 #pragma once
 #include <cstdarg>
@@ -7,7 +7,8 @@
 #include <string>
 
 struct Fault : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  const char* code;  // what `read` and `fence` reject with
+  explicit Fault(const std::string& message, const char* code = "ERR_DEVICE") : std::runtime_error(message), code(code) {}
 };
 
 struct CodedError : std::runtime_error {

@@ -19,6 +19,7 @@ struct Command {
     release,  // gives `target` of `bytes` back to the system
     unmap,    // ends the mapping `target` of `bytes`
     check,    // payload: the one TensorView that `name` brought in from outside (guard.h)
+    action,   // action(argument), also after a fault
     fill,     // `target` of `bytes` gets finite numbers (guard.h)
     stamp,    // `target`, an int64, gets the time (stamps.h)
   };
@@ -33,6 +34,8 @@ struct Command {
   size_t bytes = 0;
   Staging::Buffer payload;
   std::shared_ptr<const Program> program;
+  void (*action)(int64_t argument) = nullptr;
+  int64_t argument = 0;
 
   const TensorView* views() const { return reinterpret_cast<const TensorView*>(payload.get()); }
   const double* values() const { return reinterpret_cast<const double*>(payload.get() + sizeof(TensorView) * tensors); }
@@ -41,6 +44,6 @@ struct Command {
 /// What stopped the stream: the first command that failed.
 struct StreamFault {
   std::string op, message;
-  uint64_t sequence = 0;
-  const char* code = nullptr;  // of a failure beside the stream; none: ERR_DEVICE, with op and sequence
+  const char* code = "ERR_DEVICE";
+  uint64_t sequence = 0;  // 0: a failure beside the stream
 };

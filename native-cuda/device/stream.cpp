@@ -78,6 +78,7 @@ void Stream::execute(Command& command) {
   if (command.kind == Command::Kind::release) return Pool::unmap(command.target, command.bytes);
   if (command.kind == Command::Kind::unmap) return void(munmap(command.target, command.bytes));
   if (command.kind == Command::Kind::stamp) return void(*static_cast<int64_t*>(command.target) = Stamps::now());
+  if (command.kind == Command::Kind::action) return command.action(command.argument);
   if (fault_ || command.kind == Command::Kind::fence) return;
   const char* running = command.name;
   try {
@@ -93,6 +94,8 @@ void Stream::execute(Command& command) {
       (guard ? guard_run : run_kernel)(command.kernel, {command.views(), command.tensors, command.values(), command.scalars, threads, reference});
     }
   } catch (const std::exception& error) {
-    fault_ = StreamFault{running, error.what(), command.sequence};
+    const auto* fault = dynamic_cast<const Fault*>(&error);
+    fault_ = StreamFault{running, error.what(), fault ? fault->code : "ERR_DEVICE", command.sequence};
+    if (on_fault) on_fault(*fault_);
   }
 }

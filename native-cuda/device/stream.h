@@ -1,7 +1,7 @@
 // The CPU device: one thread that executes commands in program order, started by the first command.
 // ST-1: `push` returns at once unless 65536 commands wait; only then does it block until one is done.
 // ST-2: a command that throws makes its fault sticky: later kernels and copies are skipped, completions report the fault;
-//       `clear` (from `configure`, on an idle stream) ends it. Memory is still released.
+//       `clear` (from `configure`, on an idle stream) ends it. Memory is still released, actions still run.
 // ST-3: a command counts as done (`pending`) before its completion is reported.
 // ST-4: the thread lowers its own priority, and with it that of its OpenMP team, so that the event loop wins.
 #pragma once
@@ -37,6 +37,8 @@ class Stream {
   int threads = 1;
   bool reference = false;
   bool guard = false;  // guard.h
+  /// Called on the stream's thread when a fault becomes sticky.
+  std::function<void(const StreamFault& fault)> on_fault;
 
  private:
   void run();
