@@ -5,8 +5,8 @@ import { RuntimeError } from "../errors.ts";
  * AD-1: both parts are one or more of letters, digits and `. _ : -`, so that an address is also safe in a file name.
  */
 export interface Address {
-  node: string;
-  actor: string;
+  readonly node: string;
+  readonly actor: string;
 }
 
 const part = /^[A-Za-z0-9._:-]{1,80}$/;
@@ -15,12 +15,23 @@ export function formatAddress(node: string, actor: string): string {
   return `${checkName(node, "node")}/${checkName(actor, "actor")}`;
 }
 
+/** The few addresses a process talks to, taken apart once: every message has two of them. */
+const known = new Map<string, Address>();
+const mostKnown = 4096;
+
 export function parseAddress(address: string): Address {
+  return known.get(address) ?? parse(address);
+}
+
+function parse(address: string): Address {
   const parts = address.split("/");
   if (parts.length !== 2) {
     throw new RuntimeError("ERR_ADDRESS", `address "${address}": expected "node/actor" with one slash, got ${parts.length - 1}.`, { address });
   }
-  return { node: checkName(parts[0], "node"), actor: checkName(parts[1], "actor") };
+  const parsed = Object.freeze({ node: checkName(parts[0], "node"), actor: checkName(parts[1], "actor") });
+  if (known.size >= mostKnown) known.clear();
+  known.set(address, parsed);
+  return parsed;
 }
 
 /** The name itself, or ERR_ADDRESS saying which characters it may have. */

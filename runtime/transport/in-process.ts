@@ -83,10 +83,10 @@ class InProcessTransport implements Transport {
     });
   }
 
-  send(to: string, frames: readonly Uint8Array[]): void {
+  send(to: string, frames: readonly Uint8Array[], { urgent }: { urgent?: boolean } = {}): void {
     const link = this.#links.get(to);
     if (!link) throw new RuntimeError("ERR_UNREACHABLE", `${this.node}: no link to ${to}. Links: ${[...this.#links.keys()].join(", ") || "none"}.`, { node: to });
-    link.queue.push(frames);
+    link.queue.push(frames, urgent);
     this.flush(to);
   }
 
@@ -97,10 +97,10 @@ class InProcessTransport implements Transport {
     link.flushing = true;
     setImmediate(() => {
       link.flushing = false;
-      for (let frames = link.queue.first(); frames && link.up && !this.held.has(to); frames = link.queue.first()) {
-        link.queue.shift();
+      for (let head = link.queue.head(); head && link.up && !this.held.has(to); head = link.queue.head()) {
+        link.queue.drop(head);
         const peer = this.nodes.get(to);
-        if (peer) peer.#receive(this.node, [...frames]);
+        if (peer) peer.#receive(this.node, [...head.messages[0]]);
       }
     });
   }

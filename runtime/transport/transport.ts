@@ -7,10 +7,11 @@
  * TR-4: when a link ends, `onPeerDown` fires once, after every message that arrived before the end was delivered.
  * TR-5: frames belong to the transport from `send` on: the bytes are not copied, do not write to them again.
  * TR-6: `close` gives queued messages a short time to leave, never hangs, and leaves no file behind.
+ * TR-7: urgent frames overtake all others that wait, and have room when the others have none. Their order among each other stays.
  */
 export interface Transport {
   readonly node: string;
-  send(to: string, frames: readonly Uint8Array[]): void;
+  send(to: string, frames: readonly Uint8Array[], options?: { urgent?: boolean }): void;
   /** Messages that arrive before the handler is set wait for it. One handler; a second call replaces it. */
   onMessage(handler: (from: string, frames: Uint8Array[]) => void): void;
   onPeerUp(handler: (node: string) => void): void;

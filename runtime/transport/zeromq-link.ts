@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import { Dealer } from "zeromq";
 import type { Clock } from "../clock.ts";
 import { RuntimeError } from "../errors.ts";
+import { bundle, isBundle, unbundle } from "./bundle.ts";
 import { pack, unpack } from "./codec.ts";
 import { envelopeVersion } from "./envelope.ts";
 import { OutgoingQueue, type QueueLimits } from "./outgoing-queue.ts";
@@ -17,7 +18,9 @@ import type { LinkStatus, PeerDown } from "./transport.ts";
  * ZL-3: a disconnection ends the link for good: ZeroMQ would reconnect silently and lose what was under way.
  * ZL-4: `close` sends BYE behind the queued messages and waits for the peer's BYE, at most `goodbyeMs`; then the socket
  *       closes with linger 0, so nothing can hang. Both ends then know that it was `closed`, not `lost`.
- * ZL-5: neither loop keeps the event loop for more than `burst` messages in a row.
+ * ZL-5: neither loop keeps the event loop for more than about `burst` messages in a row.
+ * ZL-6: the first message of a turn of the event loop leaves at once; small ones that follow in the same turn leave together at its end,
+ *       as one frame (bundle.ts).
  *
  * A control frame is a single empty frame followed by its body; messages of the actor system never start with an empty frame.
  */
@@ -37,6 +40,8 @@ type Control = { say: "hello" | "welcome"; version: number; node: string } | { s
 /** Messages ZeroMQ itself holds per direction; with ours waiting in the queue, enough to keep the socket busy. */
 const highWaterMark = 64;
 const burst = 64;
+/** What goes into one frame: a larger message is worth a frame of its own. */
+const bundled = { messages: 256, bytes: 65_536 };
 const goodbyeMs = 500;
 /** First and longest pause before looking again whether a full socket takes a message. */
 const retryMs = { first: 1, longest: 16 };
@@ -50,6 +55,7 @@ export class ZeromqLink {
   #state: "new" | "connecting" | "up" | "closing" | "down" = "new";
   #queue: OutgoingQueue;
   #pumping = false;
+  #turnEnds = false;
   #opened = deferred<void>();
   #ended = deferred<void>();
   #binds: boolean;
@@ -76,12 +82,18 @@ export class ZeromqLink {
     return this.#opened.promise.finally(cancel);
   }
 
-  send(frames: readonly Uint8Array[]): void {
+  send(frames: readonly Uint8Array[], urgent?: boolean): void {
     if (this.#state === "closing" || this.#state === "down") {
       throw new RuntimeError("ERR_UNREACHABLE", `${this.o.node}: the link to ${this.o.peer} is closing.`, { node: this.o.peer });
     }
-    this.#queue.push(frames);
-    if (this.#state === "up") void this.#pump();
+    this.#queue.push(frames, urgent);
+    if (this.#state !== "up" || this.#turnEnds) return;
+    this.#turnEnds = true;
+    setImmediate(() => {
+      this.#turnEnds = false;
+      void this.#pump();
+    });
+    void this.#pump();
   }
 
   async close(): Promise<void> {
@@ -111,7 +123,7 @@ export class ZeromqLink {
   }
 
   async #read(): Promise<void> {
-    for (let taken = 1; this.#state !== "down"; taken++) {
+    for (let inARow = 0; this.#state !== "down"; ) {
       let frames: Uint8Array[];
       try {
         frames = await this.#socket.receive();
@@ -120,9 +132,19 @@ export class ZeromqLink {
         return this.#down({ kind: "lost", message: `${this.o.node}: reading from ${this.o.peer} failed` }, error);
       }
       if (frames[0].byteLength === 0) this.#hear(frames);
-      else if (this.#state === "up" || this.#state === "closing") this.o.onMessage(frames);
-      if (taken % burst === 0) await turn();
+      else if (this.#state === "up" || this.#state === "closing") inARow += this.#deliver(frames);
+      if (inARow < burst) continue;
+      inARow = 0;
+      await turn();
     }
+  }
+
+  /** Returns how many messages these frames are. */
+  #deliver(frames: Uint8Array[]): number {
+    const messages = isBundle(frames) ? unbundle(frames[0])?.map((message) => [message]) : [frames];
+    if (!messages) this.#down({ kind: "lost", message: `${this.o.peer} sent a bundle of messages that is cut short` });
+    for (const message of messages ?? []) this.o.onMessage(message);
+    return messages?.length ?? 0;
   }
 
   #hear(frames: readonly Uint8Array[]): void {
@@ -154,18 +176,19 @@ export class ZeromqLink {
     void this.#pump();
   }
 
-  /** Hands the queue to ZeroMQ in order; one loop at a time. */
+  /** Hands the queue to ZeroMQ in order; one loop at a time. It leaves what came later in its turn to the turn's end. */
   async #pump(): Promise<void> {
     if (this.#pumping) return;
     this.#pumping = true;
     let pauseMs = retryMs.first;
     for (let sent = 1; this.#state !== "down"; sent++) {
-      const frames = this.#queue.first();
-      if (!frames) break;
+      const head = this.#queue.head(bundled.messages, bundled.bytes);
+      if (!head) break;
       try {
-        await this.#socket.send(frames as Uint8Array[]);
-        this.#queue.shift();
+        await this.#socket.send(head.messages.length === 1 ? (head.messages[0] as Uint8Array[]) : bundle(head.messages));
+        this.#queue.drop(head);
         pauseMs = retryMs.first;
+        if (this.#turnEnds) break;
         if (sent % burst === 0) await turn();
       } catch (error) {
         if (this.#socket.closed) break;

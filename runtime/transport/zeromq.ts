@@ -57,10 +57,10 @@ export function createZeromqTransport(options: ZeromqOptions): Transport {
       await link.open(timeoutMs);
     },
 
-    send(to, frames) {
+    send(to, frames, { urgent } = {}) {
       const link = links.get(to);
       if (!link) throw new RuntimeError("ERR_UNREACHABLE", `${node}: no link to ${to}. Links: ${[...links.keys()].join(", ") || "none"}.`, { node: to });
-      link.send(frames);
+      link.send(frames, urgent);
     },
 
     peers: (): LinkStatus[] => [...links.values()].map((link) => link.status()),

@@ -98,6 +98,19 @@ for (const [name, start] of Object.entries(kinds)) {
       assert.deepEqual((await arrived).map(text), ["0", "1", "2"]);
     });
 
+    it("TR-7: urgent messages pass those that wait, and have room when the others have none", async () => {
+      const [a, b] = [make("a", { messages: 5 }), make("b")];
+      await Promise.all([a.connect("b"), b.connect("a")]);
+      const arrived = messages(b, 7);
+      for (let i = 0; i < 5; i++) a.send("b", bytes(`${i}`));
+      assert.throws(() => a.send("b", bytes("5")), { code: "ERR_MAILBOX_FULL" });
+      for (const word of ["stop", "down"]) a.send("b", bytes(word), { urgent: true });
+      const order = (await arrived).map(text);
+      assert.ok(order.indexOf("stop") <= 1 && order.indexOf("down") <= 2, order.join()); // one message may have been on its way
+      assert.deepEqual(order.filter((word) => word.length > 1), ["stop", "down"]);
+      assert.deepEqual(order.filter((word) => word.length === 1), ["0", "1", "2", "3", "4"]);
+    });
+
     it("TR-3: a node without a link is ERR_UNREACHABLE", () => {
       assert.throws(() => make("a").send("nobody", bytes("x")), { code: "ERR_UNREACHABLE" });
     });
