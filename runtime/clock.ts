@@ -3,14 +3,22 @@ export interface Clock {
   /** Milliseconds since an arbitrary origin; never runs backwards. */
   now(): number;
   /** Calls `fire` once after `delayMs`; the returned function cancels it. */
-  after(delayMs: number, fire: () => void): () => void;
+  after(delayMs: number, fire: () => void): Cancel;
+}
+
+export interface Cancel {
+  (): void;
+  /** Whether the process stays for this timer; at first it does. Clocks whose timers hold no process have none. */
+  keepAlive?(on: boolean): void;
 }
 
 export const realClock: Clock = {
   now: () => performance.now(),
   after(delayMs, fire) {
     const timer = setTimeout(fire, delayMs);
-    return () => clearTimeout(timer);
+    const cancel: Cancel = () => clearTimeout(timer);
+    cancel.keepAlive = (on) => void (on ? timer.ref() : timer.unref());
+    return cancel;
   },
 };
 

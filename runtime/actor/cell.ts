@@ -2,9 +2,10 @@ import { type Clock } from "../clock.ts";
 import { type FailureData, RuntimeError, fromFailure, nearest, toFailure } from "../errors.ts";
 import type { Envelope } from "../transport/envelope.ts";
 import { type ActorDefinition, Attached, type Endpoints, type InitContext } from "./definition.ts";
+import type { Deadlines } from "./deadlines.ts";
 import { Handling } from "./handling.ts";
 import { Mailbox } from "./mailbox.ts";
-import type { Decision, Supervisor } from "./supervisor.ts";
+import type { GivenUp, SupervisedChild, Supervisor } from "./supervisor.ts";
 import type { ActorSystem, DownNotice } from "./system.ts";
 import type { Schedule } from "./turns.ts";
 
@@ -14,20 +15,36 @@ export type Outcome = { reply: unknown; attachments: readonly Uint8Array[] } | {
 /** What a cell needs of its system. */
 export interface CellHost {
   readonly clock: Clock;
+  readonly deadlines: Deadlines;
   readonly system: ActorSystem;
   readonly schedule: Schedule;
+  /** No new message begins: all actors are about to stop. */
+  stopping(): boolean;
   spawnOwned(owner: Cell): ActorSystem["spawn"];
   respond(to: Envelope, outcome: Outcome): void;
   gone(cell: Cell, notice: DownNotice): void;
   unhandled(address: string, failure: FailureData): void;
 }
 
+/** What an actor owns: an actor here, or one on another node. */
+export interface Child {
+  readonly address: string;
+  stop(): Promise<void>;
+}
+
+/** Whose failure an actor's unhandled failure is: its owner's, or nobody's here when the owner is told by a monitor (SUP-6). */
+export interface Owner {
+  readonly children: Set<Child>;
+  fail(thrown: unknown): void;
+}
+
 /** How long handlers may take to end once their actor stops; then it goes without them, and their callers get ERR_DEAD. */
 export const stopGraceMs = 5000;
 
 /** One actor at work: its state, its mailbox, what runs, and how it starts, fails, restarts and ends. Promises: definition.ts. */
-export class Cell {
-  readonly children = new Set<Cell>();
+export class Cell implements Child, Owner, SupervisedChild {
+  readonly children = new Set<Child>();
+  /** `failing` until it lives again or is gone: it failed, or is restarted with one that did. */
   #status: "starting" | "live" | "failing" | "stopping" | "gone" = "starting";
   #state: unknown;
   #initialised = false;
@@ -39,17 +56,18 @@ export class Cell {
   #context!: InitContext;
   #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
+  #wound: Promise<void> | undefined;
   #stopAsked = false;
   #failedEarly: FailureData | undefined;
 
   constructor(readonly address: string, private readonly definition: AnyDefinition, private readonly config: unknown, private readonly host: CellHost,
-    readonly owner?: Cell, private readonly supervisor?: Supervisor) {
+    private readonly owner?: Owner, private readonly supervisor?: Supervisor) {
     this.#mailbox = new Mailbox(address, definition.mailbox.capacity);
   }
 
   start(): Promise<void> {
     return (this.#started = this.#init().then(
-      () => this.supervisor?.join(this),
+      () => {},
       async (error) => {
         await this.#windDown();
         this.#finish({ address: this.address, reason: "failed", message: `${this.address}: init failed`, failure: toFailure(error) });
@@ -67,14 +85,23 @@ export class Cell {
         { address: this.address, endpoint: envelope.endpoint });
     }
     if (this.#status === "stopping" || this.#status === "gone") throw this.#dead("it has stopped");
-    this.#mailbox.push(new Handling(envelope, this.#context, this.host.clock), interleave.includes(envelope.endpoint));
+    this.#mailbox.push(new Handling(envelope, this.#context, this.host.clock, this.host.deadlines), interleave.includes(envelope.endpoint));
     this.#wake();
   }
 
-  /** The caller has given up this call: it will not begin, or its handler's signal aborts. */
-  cancel(from: string, id: number): void {
-    const isIt = (h: Handling): boolean => h.envelope.from === from && h.envelope.id === id;
-    for (const handling of [...this.#running.keys(), ...this.#mailbox.all()]) if (isIt(handling)) handling.abort(new Error("the caller gave up"));
+  /** The caller has given up this call: it will not begin, or its handler's signal aborts. False when it is not here. */
+  cancel(from: string, id: number): boolean {
+    const it = [...this.#running.keys(), ...this.#mailbox.all()].find((h) => h.envelope.from === from && h.envelope.id === id);
+    it?.abort(new RuntimeError("ERR_ABORTED", `${it.envelope.to}.${it.envelope.endpoint}: the caller gave up.`, { endpoint: it.envelope.endpoint }));
+    return it !== undefined;
+  }
+
+  get owned(): boolean {
+    return this.owner !== undefined;
+  }
+
+  get waiting(): number {
+    return this.#mailbox.waiting;
   }
 
   stop(): Promise<void> {
@@ -95,14 +122,40 @@ export class Cell {
     });
   }
 
+  get lives(): boolean {
+    return this.#status === "live";
+  }
+
+  async suspend(because: FailureData): Promise<void> {
+    if (this.#status === "live") this.#status = "failing";
+    if (this.#status !== "failing") return;
+    this.#answerRunning("it is restarted with another that failed", because);
+    await this.#windDown();
+  }
+
+  async resume(): Promise<void> {
+    if (this.#stopAsked || this.#status !== "failing") return;
+    const begun = this.#init();
+    this.#started = begun.catch(() => {}); // a stop that comes now waits for it
+    try {
+      await begun;
+    } catch (error) {
+      await this.#windDown();
+      this.#status = "failing";
+      throw error;
+    }
+  }
+
   async #init(): Promise<void> {
     this.#status = "starting";
+    this.#wound = undefined;
     this.#failedEarly = undefined;
     this.#life = new AbortController();
     this.#context = { self: this.address, system: this.host.system, signal: this.#life.signal, spawn: this.host.spawnOwned(this) };
     this.#state = await this.definition.init(this.config, this.#context);
     this.#initialised = true;
     this.#status = "live";
+    this.supervisor?.join(this);
     if (this.#failedEarly) queueMicrotask(() => this.fail(fromFailure(this.#failedEarly!)));
     else this.#wake();
   }
@@ -118,37 +171,35 @@ export class Cell {
 
   /** True when the actor is gone, false when it lives again. */
   async #recover(first: FailureData): Promise<boolean> {
-    for (const handling of this.#running.keys()) this.#answer(handling, { failure: toFailure(this.#dead("it failed", first)) });
+    this.#answerRunning("it failed", first);
     await this.#windDown();
-    for (let failure = first; ; ) {
-      const decision = this.#stopAsked ? undefined : this.supervisor?.decide(this, failure, this.host.clock.now());
-      if (!decision?.restart) {
-        this.#refuseWaiting("it failed", failure);
-        this.#finish({ address: this.address, reason: "failed", message: `${this.address} failed: ${failure.message}`, failure });
-        await this.#escalate(failure, decision);
-        return true;
-      }
-      try {
-        await this.#init();
-        if (this.#stopAsked) await this.#stop();
-        return this.#stopAsked;
-      } catch (error) {
-        await this.#windDown();
-        failure = toFailure(error);
-      }
-    }
+    const supervised = this.supervisor !== undefined && !this.#stopAsked;
+    const givenUp = supervised ? await this.supervisor!.recover(this, first, () => this.host.clock.now()) : undefined;
+    if (supervised && !givenUp) return false;
+    this.#refuseWaiting("it failed", first);
+    this.#finish({ address: this.address, reason: "failed", message: `${this.address} failed: ${first.message}`, failure: first });
+    await this.#escalate(first, givenUp);
+    return true;
   }
 
-  async #escalate(failure: FailureData, decision: Extract<Decision, { restart: false }> | undefined): Promise<void> {
-    if (this.#stopAsked && !decision) return this.host.unhandled(this.address, failure);
-    for (const other of decision?.others ?? []) await (other as Cell).stop();
-    const reason = decision?.reason ?? new RuntimeError("ERR_ACTOR", `actor ${this.address} failed.`, { address: this.address }, { cause: fromFailure(failure) });
+  async #escalate(failure: FailureData, givenUp: GivenUp | undefined): Promise<void> {
+    if (this.#stopAsked && !givenUp) return this.host.unhandled(this.address, failure);
+    for (const other of givenUp?.others ?? []) await other.stop();
+    const reason = givenUp?.reason ?? new RuntimeError("ERR_ACTOR", `actor ${this.address} failed.`, { address: this.address }, { cause: fromFailure(failure) });
     if (this.owner) this.owner.fail(reason);
-    else this.host.unhandled(this.address, decision ? toFailure(reason) : failure);
+    else this.host.unhandled(this.address, givenUp ? toFailure(reason) : failure);
+  }
+
+  #answerRunning(why: string, cause: FailureData): void {
+    for (const handling of this.#running.keys()) this.#answer(handling, { failure: toFailure(this.#dead(why, cause)) });
   }
 
   /** Children stop, handlers end or run out of grace, `terminate` frees the state (AC-4). */
-  async #windDown(): Promise<void> {
+  #windDown(): Promise<void> {
+    return (this.#wound ??= this.#endLife());
+  }
+
+  async #endLife(): Promise<void> {
     this.#life.abort(new RuntimeError("ERR_ABORTED", `${this.address} is stopping.`, { address: this.address }));
     for (const child of [...this.children].reverse()) await child.stop();
     if (this.#running.size > 0) {
@@ -193,49 +244,60 @@ export class Cell {
   #drain(): void {
     for (let next = this.#next(true); next; next = this.#next(true)) {
       this.#mailbox.running++;
-      void this.#handle(next).then(() => this.#mailbox.running--);
+      this.#handle(next, () => void this.#mailbox.running--);
     }
-    if (this.#busy) return;
-    const next = this.#next(false);
+    const next = this.#busy ? undefined : this.#next(false);
     if (!next) return;
     this.#busy = true;
     const life = this.#life;
-    void this.#handle(next).then(() => {
+    this.#handle(next, () => {
       if (life !== this.#life) return; // ended after its grace, in an earlier life
       this.#busy = false;
-      this.#wake();
+      if (this.#mailbox.waiting > 0) this.#wake();
     });
   }
 
   /** The next message somebody still waits for. */
   #next(interleaved: boolean): Handling | undefined {
-    if (this.#status !== "live") return undefined;
+    if (this.#status !== "live" || this.host.stopping()) return undefined;
     let next = this.#mailbox.next(interleaved);
     while (next?.givenUp) next = this.#mailbox.next(interleaved);
     return next;
   }
 
-  #handle(handling: Handling): Promise<void> {
+  /** Calls `ended`, then answers. A handler that is through at once costs no promise and no turn. */
+  #handle(handling: Handling, ended: () => void): void {
     handling.enter(this.#context);
-    const ending = this.#run(handling).finally(() => {
+    const life = this.#life;
+    const end = (): void => {
       handling.end();
       this.#running.delete(handling);
-    });
-    this.#running.set(handling, ending);
-    return ending;
+      ended();
+    };
+    try {
+      const result = this.definition.endpoints[handling.envelope.endpoint](this.#state, handling.envelope.payload as never, handling);
+      if (isThenable(result)) {
+        this.#running.set(handling, Promise.resolve(result).then(
+          (value: unknown) => (end(), this.#returned(handling, value)),
+          (error: unknown) => (end(), this.#threw(handling, error, life)),
+        ));
+        return;
+      }
+      end();
+      this.#returned(handling, result);
+    } catch (error) {
+      end();
+      this.#threw(handling, error, life);
+    }
   }
 
-  async #run(handling: Handling): Promise<void> {
-    const { endpoint, kind, payload } = handling.envelope;
-    const life = this.#life;
-    try {
-      const result = await this.definition.endpoints[endpoint](this.#state, payload as never, handling);
-      const { reply, attachments } = result instanceof Attached ? result : { reply: result, attachments: [] };
-      this.#answer(handling, { reply, attachments });
-    } catch (error) {
-      if (kind === "call") this.#answer(handling, { failure: located(toFailure(error), `${this.address}.${endpoint}`) });
-      else if (life === this.#life) this.fail(error);
-    }
+  #returned(handling: Handling, result: unknown): void {
+    this.#answer(handling, result instanceof Attached ? { reply: result.reply, attachments: result.attachments } : { reply: result, attachments: none });
+  }
+
+  #threw(handling: Handling, error: unknown, life: AbortController): void {
+    if (handling.envelope.kind === "call") this.#answer(handling, { failure: located(toFailure(error), `${this.address}.${handling.envelope.endpoint}`) });
+    else if (life === this.#life) this.fail(error);
   }
 
   /** Once; casts have nobody to answer. */
@@ -249,6 +311,10 @@ export class Cell {
     return new RuntimeError("ERR_DEAD", `actor ${this.address} is gone: ${why}.`, { address: this.address }, cause && { cause: fromFailure(cause) });
   }
 }
+
+const none: readonly Uint8Array[] = [];
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> => typeof (value as { then?: unknown } | null | undefined)?.then === "function";
 
 /** Says where an error was thrown, unless it says so itself. */
 function located(failure: FailureData, at: string): FailureData {

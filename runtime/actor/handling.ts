@@ -1,5 +1,7 @@
 import type { Clock } from "../clock.ts";
+import { RuntimeError } from "../errors.ts";
 import type { Envelope } from "../transport/envelope.ts";
+import type { Deadlines } from "./deadlines.ts";
 import type { ActorContext, InitContext } from "./definition.ts";
 import type { ActorSystem } from "./system.ts";
 
@@ -13,7 +15,7 @@ export class Handling implements ActorContext {
   answered = false;
 
   /** `actor` is the context of the life in which the message arrived; `enter` sets that of the life which runs it (MB-3). */
-  constructor(readonly envelope: Envelope, private actor: InitContext, private readonly clock: Clock) {
+  constructor(readonly envelope: Envelope, private actor: InitContext, private readonly clock: Clock, private readonly deadlines: Deadlines) {
     this.deadline = envelope.deadlineMs > 0 ? clock.now() + envelope.deadlineMs : Infinity;
   }
 
@@ -70,11 +72,12 @@ export class Handling implements ActorContext {
     const stop = (): void => controller.abort(this.actor.signal.reason);
     if (this.actor.signal.aborted) return stop();
     this.actor.signal.addEventListener("abort", stop, { once: true });
-    const cancel = this.deadline === Infinity ? undefined
-      : this.clock.after(Math.max(0, this.deadline - this.clock.now()), () => controller.abort(new Error("the deadline of the call has passed")));
+    const expiring = this.deadline === Infinity ? undefined
+      : this.deadlines.after(Math.max(0, this.deadline - this.clock.now()), () => controller.abort(new RuntimeError("ERR_DEADLINE",
+        `${this.envelope.to}.${this.envelope.endpoint}: the deadline of the call has passed.`, { endpoint: this.envelope.endpoint })));
     this.#release = () => {
       this.actor.signal.removeEventListener("abort", stop);
-      cancel?.();
+      if (expiring) this.deadlines.cancel(expiring);
     };
   }
 }

@@ -47,9 +47,9 @@ export class Monitors {
     for (const down of interests) down(notice);
   }
 
-  nodeDied(node: string, reason: string): void {
+  nodeDown(node: string, noticeOf: (address: string) => DownNotice): void {
     for (const address of [...this.#interests.keys()].filter((a) => a.startsWith(`${node}/`))) {
-      this.notify({ address, reason: "node-dead", message: `node ${node} is dead: ${reason}` });
+      this.notify(noticeOf(address));
     }
     for (const key of [...this.#watching.keys()].filter((k) => k.startsWith(`${node} `))) this.#forget(key);
   }

@@ -132,7 +132,7 @@ for (const [name, start] of Object.entries(worlds)) {
       w.clock.advance(1);
       await call;
       await settled();
-      assert.deepEqual(log, ["x: the deadline of the call has passed"]);
+      assert.deepEqual(log, [`x: ${ref.address}.wait: the deadline of the call has passed.`]);
       assert.equal(w.here.stats.pendingCalls, 0);
     });
 
@@ -195,7 +195,7 @@ for (const [name, start] of Object.entries(worlds)) {
       controller.abort(new Error("enough"));
       await call;
       await settled();
-      assert.deepEqual(log, ["x: the caller gave up"]);
+      assert.deepEqual(log, [`x: ${ref.address}.wait: the caller gave up.`]);
       await assert.rejects(ref.echo.call(1, { signal: controller.signal }), { code: "ERR_ABORTED" });
     });
 
@@ -260,7 +260,7 @@ describe("actor", () => {
       const call = decode(frames);
       const reply = { ...call, kind: "reply" as const, from: call.to, to: call.from };
       raw.send("here", encode({ ...reply, incarnation: call.incarnation + 1, payload: "old" }));
-      raw.send("here", encode({ ...reply, payload: "right" }));
+      raw.send("here", encode({ ...reply, sequence: 1, payload: "right" }));
     });
     assert.equal(await system.remote(scribe, "raw").echo.call("x"), "right");
     await Promise.all([system.stop(), raw.close()]);
@@ -273,7 +273,7 @@ describe("actor", () => {
     const codes: string[] = [];
     system.onFailure(({ address, failure }) => codes.push(`${address} ${failure.code}`));
     await Promise.all([transport.connect("raw"), raw.connect("here")]);
-    const forged = { kind: "cast" as const, id: 0, from: "admin/x", to: "here/y", endpoint: "z", deadlineMs: 0, trace: "", incarnation: 0, payload: 0, attachments: [] };
+    const forged = { kind: "cast" as const, id: 0, from: "admin/x", to: "here/y", endpoint: "z", deadlineMs: 0, trace: "", incarnation: 0, session: 1, sequence: 0, payload: 0, attachments: [] };
     raw.send("here", encode(forged));
     raw.send("here", [Uint8Array.of(0xc1)]);
     await settled();

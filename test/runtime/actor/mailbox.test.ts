@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { defineActor } from "../../../runtime/actor/definition.ts";
+import { type ActorContext, defineActor } from "../../../runtime/actor/definition.ts";
+import type { RuntimeError } from "../../../runtime/errors.ts";
 import { Mailbox } from "../../../runtime/actor/mailbox.ts";
 import { type World, gate, settled, worlds } from "./world.ts";
 
@@ -76,6 +77,83 @@ for (const [name, start] of Object.entries(worlds)) {
     });
   });
 }
+
+/** The system lane: what systems say to each other waits behind nothing that is full. */
+describe("a full mailbox", () => {
+  const patient = defineActor({
+    name: "patient",
+    init: (log: string[]) => log,
+    endpoints: {
+      wait: (log, word: string, { signal }: ActorContext) => (log.push(`${word} begun`), new Promise<void>((resolve) => signal.addEventListener("abort", () => (log.push(`${word} aborted`), resolve())))),
+      fill: () => {},
+    },
+    mailbox: { capacity: 3 },
+  });
+
+  for (const [name, start] of Object.entries(worlds)) {
+    describe(name, () => {
+      let w: World;
+      let log: string[];
+      beforeEach(async () => {
+        w = await start();
+        log = [];
+      });
+      afterEach(() => w.end());
+      const full = async () => {
+        const ref = await w.spawn(patient, log);
+        const caller = new AbortController();
+        const running = ref.wait.call("first", { signal: caller.signal }).then(() => "ended", (error: RuntimeError) => error.code);
+        await settled();
+        for (let i = 0; i < 3; i++) ref.fill.cast();
+        await assert.rejects(ref.fill.call(), { code: "ERR_MAILBOX_FULL" });
+        return { ref, caller, running };
+      };
+
+      it("lets an abort through to the handler that runs", async () => {
+        const { ref, caller, running } = await full();
+        caller.abort();
+        assert.equal(await running, "ERR_ABORTED");
+        await settled();
+        assert.deepEqual(log, ["first begun", "first aborted"]);
+        await ref.fill.call();
+      });
+
+      it("lets a monitor, a stop and the news of it through", async () => {
+        const { ref, running } = await full();
+        const notices: string[] = [];
+        w.here.monitor(ref, ({ reason }) => notices.push(reason));
+        await settled();
+        await w.there.stopActor(ref);
+        await settled();
+        assert.deepEqual(notices, ["stopped"]);
+        assert.deepEqual(log, ["first begun", "first aborted"]);
+        assert.equal(await running, "ended");
+      });
+    });
+  }
+
+  it("of the link lets an abort pass the messages that wait, also the call it is for", async () => {
+    const w = await worlds["between two nodes"]();
+    const log: string[] = [];
+    const ref = await w.spawn(patient, log);
+    const caller = new AbortController();
+    w.hub!.hold("there");
+    const given = assert.rejects(ref.wait.call("late", { signal: caller.signal }), { code: "ERR_ABORTED" });
+    let taken = 0;
+    assert.throws(() => {
+      for (; taken < 100_000; taken++) ref.fill.cast();
+    }, { code: "ERR_MAILBOX_FULL" });
+    const notices: string[] = [];
+    w.here.monitor({ address: "there/nobody" }, ({ reason }) => notices.push(reason));
+    caller.abort();
+    await given;
+    w.hub!.release("there");
+    await settled();
+    assert.deepEqual([log, notices], [[], ["unknown"]]);
+    assert.ok(taken > 8000 && w.failures.every(({ undeliverable }) => undeliverable === "fill")); // its mailbox is small: they came back
+    await w.end();
+  });
+});
 
 describe("mailbox", () => {
   it("keeps the two kinds apart and gives all of them up at once", () => {

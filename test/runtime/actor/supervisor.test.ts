@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { defineActor, type InitContext } from "../../../runtime/actor/definition.ts";
-import { createSupervisor } from "../../../runtime/actor/supervisor.ts";
+import { type ActorContext, defineActor, type InitContext } from "../../../runtime/actor/definition.ts";
+import { type RestartIntensity, type RestartStrategy, createSupervisor } from "../../../runtime/actor/supervisor.ts";
+import type { RuntimeError } from "../../../runtime/errors.ts";
 import { type World, gate, settled, worlds } from "./world.ts";
 
 /** Counts its lives; `crash` is fatal when cast. */
@@ -20,6 +21,34 @@ const worker = defineActor({
   },
   terminate: (state) => void state.log.push(`terminate ${state.life}`),
 });
+
+/** One of several children that share a log. */
+const sibling = defineActor({
+  name: "sibling",
+  init: (config: { name: string; log: string[]; lives: number; failInit?: (life: number) => boolean }) => {
+    const life = ++config.lives;
+    if (config.failInit?.(life)) {
+      config.log.push(`init ${config.name}${life} fails`);
+      throw new Error(`init ${life} fails`);
+    }
+    config.log.push(`init ${config.name}${life}`);
+    return { ...config, life };
+  },
+  endpoints: {
+    life: (state) => state.life,
+    crash(state, word: string) { throw new Error(`${word} in life ${state.life}`); },
+    note(state, word: string) { state.log.push(`${word} ${state.name}${state.life}`); },
+    wait: (_, __: undefined, { signal }: ActorContext) => new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve())),
+  },
+  terminate: (state) => void state.log.push(`terminate ${state.name}${state.life}`),
+});
+
+async function siblings(w: World, strategy: RestartStrategy, intensity?: RestartIntensity, failInit?: (life: number) => boolean) {
+  const log: string[] = [], supervisor = createSupervisor({ name: "all", strategy, intensity });
+  const refs = [];
+  for (const name of ["a", "b", "c"]) refs.push(await w.spawn(sibling, { name, log, lives: 0, failInit: name === "c" ? failInit : undefined }, { name, supervisor }));
+  return { log, refs, supervisor };
+}
 
 for (const [name, start] of Object.entries(worlds)) {
   describe(`supervisor ${name}`, () => {
@@ -90,13 +119,83 @@ for (const [name, start] of Object.entries(worlds)) {
       assert.equal(supervisor.restarts, 2);
     });
 
+    for (const [strategy, expected] of [
+      ["one-for-one", ["terminate b1", "init b2"]],
+      ["one-for-all", ["terminate b1", "terminate c1", "terminate a1", "init a2", "init b2", "init c2"]],
+      ["rest-for-one", ["terminate b1", "terminate c1", "init b2", "init c2"]],
+    ] as const) {
+      it(`SUP-4: ${strategy}: who ends and begins again, and in which order`, async () => {
+        const { log, refs, supervisor } = await siblings(w, strategy);
+        const stopped: string[] = [];
+        for (const ref of refs) w.here.monitor(ref, ({ address }) => stopped.push(address));
+        refs[1].crash.cast("x");
+        refs[2].note.cast("waits"); // MB-3 holds for those that are taken along, too
+        await settled();
+        assert.deepEqual(log.slice(3).filter((line) => !line.includes("waits")), expected);
+        assert.equal(log.filter((line) => line.startsWith("waits")).length, 1);
+        assert.equal(supervisor.restarts, 1);
+        assert.deepEqual(stopped, []);
+        assert.deepEqual(await Promise.all(refs.map((ref) => ref.life.call())), ["a", "b", "c"].map((name) => (expected.some((line) => line === `init ${name}2`) ? 2 : 1)));
+        assert.deepEqual(w.failures, []);
+      });
+
+      it(`SUP-2: ${strategy}: a budget of restarts holds for all children together`, async () => {
+        const { log, refs } = await siblings(w, strategy, { max: 2, withinMs: 1000 });
+        for (const i of [0, 1, 2]) {
+          refs[i].crash.cast("x");
+          await settled();
+        }
+        assert.match(w.failures[0].failure.message, /gives up: .*\/c failed once more after 2 restarts within 1000 ms/);
+        assert.equal(w.there.stats.actors, 0);
+        assert.equal(log.filter((line) => line.startsWith("init")).length, log.filter((line) => line.startsWith("terminate")).length);
+      });
+    }
+
+    it("SUP-4: a call that runs in an actor taken along is answered with the cause, and its context aborts", async () => {
+      const { refs } = await siblings(w, "one-for-all");
+      const call = assert.rejects(refs[2].wait.call(), (error: RuntimeError) => error.code === "ERR_DEAD" && /restarted with another that failed/.test(error.message) && (error.cause as Error).message === "x in life 1");
+      await settled();
+      refs[0].crash.cast("x");
+      await call;
+      assert.equal(await refs[2].life.call(), 2);
+    });
+
+    it("SUP-3: an init that fails while others are restarted with it is one more failure, and all begin again", async () => {
+      const { log, refs, supervisor } = await siblings(w, "one-for-all", undefined, (life) => life === 2);
+      refs[0].crash.cast("x");
+      await settled();
+      assert.deepEqual(log.slice(3), ["terminate a1", "terminate c1", "terminate b1", "init a2", "init b2", "init c2 fails", "terminate b2", "terminate a2", "init a3", "init b3", "init c3"]);
+      assert.equal(supervisor.restarts, 2);
+    });
+
+    it("SUP-5: two that fail at once are restarted once", async () => {
+      const { log, refs, supervisor } = await siblings(w, "one-for-all");
+      refs[1].crash.cast("x");
+      refs[2].crash.cast("y");
+      await settled();
+      assert.equal(supervisor.restarts, 1);
+      assert.deepEqual(log.filter((line) => line.startsWith("init")), ["init a1", "init b1", "init c1", "init a2", "init b2", "init c2"]);
+      assert.equal(await refs[2].life.call(), 2);
+    });
+
+    it("SUP-4: a child that is asked to stop while all begin again stays stopped, the others live", async () => {
+      const { log, refs } = await siblings(w, "one-for-all");
+      refs[0].crash.cast("x");
+      await Promise.resolve();
+      await w.there.stopActor(refs[1]);
+      await settled();
+      assert.equal(await refs[2].life.call(), 2);
+      await assert.rejects(refs[1].life.call(), { code: "ERR_DEAD" });
+      assert.deepEqual(log.filter((line) => line.includes(" b")), ["init b1", "terminate b1"]);
+    });
+
     it("tells about each restart, with its cause", async () => {
       const events: unknown[] = [];
-      const supervisor = createSupervisor({ name: "s", onRestart: (e) => events.push([e.address, e.failure.message, e.restarts]) });
+      const supervisor = createSupervisor({ name: "s", onRestart: (e) => events.push([e.address, e.failure.message, e.restarts, e.restarted]) });
       const ref = await w.spawn(worker, { log: [] }, { supervisor });
       ref.crash.cast("x");
       await settled();
-      assert.deepEqual(events, [[`${w.there.node}/worker`, "x in life 1", 1]]);
+      assert.deepEqual(events, [[`${w.there.node}/worker`, "x in life 1", 1, [`${w.there.node}/worker`]]]);
     });
   });
 }

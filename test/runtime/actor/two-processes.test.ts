@@ -3,8 +3,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { Ref } from "../../../runtime/actor/definition.ts";
-import { type ActorSystem, createActorSystem } from "../../../runtime/actor/system.ts";
+import { type InitContext, type Ref, defineActor } from "../../../runtime/actor/definition.ts";
+import { createSupervisor } from "../../../runtime/actor/supervisor.ts";
+import { type ActorSystem, type UnhandledFailure, createActorSystem } from "../../../runtime/actor/system.ts";
 import type { RuntimeError } from "../../../runtime/errors.ts";
 import { createSocketFolder } from "../../../runtime/transport/socket-folder.ts";
 import { createZeromqTransport } from "../../../runtime/transport/zeromq.ts";
@@ -130,6 +131,30 @@ describe("the end of a process", () => {
     assert.ok(performance.now() - killed < 1000, `took ${performance.now() - killed} ms`);
     assert.deepEqual(notices, ["node-dead"]);
     assert.deepEqual(readdirSync(folder.path), []);
+  });
+
+  it("SUP-6: an actor owns one over there: it works, and kill -9 of its process is its supervisor's failure, then its owner's", async () => {
+    const { system, child, far } = peer;
+    const supervisor = createSupervisor({ name: "s", intensity: { max: 2, withinMs: 60_000 } });
+    const owner = defineActor({
+      name: "owner",
+      init: async (_: undefined, context: InitContext) => ({ own: await context.spawn(echo, undefined, { name: "own", node: "child", supervisor }) }),
+      endpoints: { add: (state, n: number) => state.own.add.call(n) },
+    });
+    const failed = new Promise<UnhandledFailure>((resolve) => system.onFailure(resolve));
+    const ref = await system.spawn(owner, undefined);
+    assert.equal(await ref.add.call(1), 2);
+    system.remote(echo, "child", "own").trip.cast();
+    for (let life = 1; life === 1; ) life = await ref.add.call(2).then(() => 1 + supervisor.restarts, () => 1); // between two lives there is nobody
+    assert.equal(supervisor.restarts, 1);
+    assert.equal(await far.add.call(1), 2);
+    const killed = performance.now();
+    child.kill("SIGKILL");
+    const { address, failure } = await failed;
+    assert.ok(performance.now() - killed < 1000, `took ${performance.now() - killed} ms`);
+    assert.equal(address, "parent/owner");
+    assert.match(failure.message, /supervisor "s" gives up: child\/own failed once more after 2 restarts/);
+    assert.equal(system.stats.pendingCalls, 0);
   });
 
   it("closing one end lets the other end by itself, with exit code 0", async () => {

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { formatAddress, parseAddress } from "../../../runtime/transport/address.ts";
 import { decode, encode, pack } from "../../../runtime/transport/codec.ts";
 import { type Envelope, envelopeToFields } from "../../../runtime/transport/envelope.ts";
+import { bundle, isBundle, unbundle } from "../../../runtime/transport/bundle.ts";
 import { OutgoingQueue } from "../../../runtime/transport/outgoing-queue.ts";
 import { socketPath } from "../../../runtime/transport/socket-folder.ts";
 
 const envelope: Envelope = {
-  kind: "call", id: 7, from: "a/x", to: "b/y", endpoint: "forward", deadlineMs: 1234.5, trace: "a.1.0", incarnation: 2 ** 47,
+  kind: "call", id: 7, from: "a/x", to: "b/y", endpoint: "forward", deadlineMs: 1234.5, trace: "a.1.0", incarnation: 2 ** 47, session: 3, sequence: 12,
   payload: { loss: 0.1 + 0.2, big: -(2n ** 62n), set: new Set([1, "a"]), none: undefined, when: new Date(5), floats: Float64Array.of(1e-310, Math.PI) },
   attachments: [Uint8Array.of(1, 2, 3)],
 };
@@ -24,18 +25,18 @@ describe("codec", () => {
 
   it("CO-3: refuses bytes of another version, naming both", () => {
     const fields = envelopeToFields(envelope);
-    fields[0] = 2;
-    assert.throws(() => decode([pack(fields)]), { code: "ERR_ENVELOPE", message: /expected version 1, got 2/ });
+    fields[0] = 1;
+    assert.throws(() => decode([pack(fields)]), { code: "ERR_ENVELOPE", message: /expected version 2, got 1/ });
   });
 
   it("CO-3: refuses each wrong field by name", () => {
-    const cases: [number, unknown, RegExp][] = [[1, "shout", /kind/], [2, -1, /id/], [2, NaN, /id/], [3, 5, /from/], [4, null, /to/], [5, {}, /endpoint/], [6, "x", /deadlineMs/], [7, 1, /trace/], [8, "1", /incarnation/]];
+    const cases: [number, unknown, RegExp][] = [[1, 9, /kind/], [1, "call", /kind/], [2, -1, /id/], [2, NaN, /id/], [3, 5, /from/], [4, null, /to/], [5, {}, /endpoint/], [6, "x", /deadlineMs/], [7, 1, /trace/], [8, "1", /incarnation/], [9, -1, /session/], [10, null, /sequence/]];
     for (const [index, value, message] of cases) {
       const fields = envelopeToFields(envelope);
       fields[index] = value;
       assert.throws(() => decode([pack(fields)]), { code: "ERR_ENVELOPE", message });
     }
-    assert.throws(() => decode([pack(envelopeToFields(envelope).slice(0, 9))]), { code: "ERR_ENVELOPE", message: /10 fields/ });
+    assert.throws(() => decode([pack(envelopeToFields(envelope).slice(0, 9))]), { code: "ERR_ENVELOPE", message: /12 fields/ });
     assert.throws(() => decode([]), { code: "ERR_ENVELOPE" });
   });
 
@@ -87,7 +88,7 @@ describe("outgoing queue", () => {
     assert.throws(() => queue.push(frame(41)), { code: "ERR_MAILBOX_FULL", message: /1 messages \(60 bytes\) wait/ });
     queue.push(frame(40));
     assert.throws(() => queue.push(frame(0)), { code: "ERR_MAILBOX_FULL" });
-    queue.shift();
+    queue.drop(queue.head()!);
     assert.deepEqual([queue.messages, queue.bytes], [1, 40]);
     queue.push(frame(60));
   });
@@ -104,14 +105,66 @@ describe("outgoing queue", () => {
     for (let i = 0; i < 5000; i++) {
       queue.push([Uint8Array.of(i % 256)]);
       if (i % 3) {
-        got.push(queue.first()![0][0]);
-        queue.shift();
+        const head = queue.head()!;
+        got.push(head.messages[0][0][0]);
+        queue.drop(head);
       }
     }
-    for (let frames = queue.first(); frames; frames = queue.first()) {
-      got.push(frames[0][0]);
-      queue.shift();
+    for (let head = queue.head(7, 1e6); head; head = queue.head(7, 1e6)) {
+      got.push(...head.messages.map(([frame]) => frame[0]));
+      queue.drop(head);
     }
     assert.deepEqual(got, Array.from({ length: 5000 }, (_, i) => i % 256));
+  });
+
+  it("gives small messages together, large ones and those of several frames alone", () => {
+    const queue = new OutgoingQueue("b", { messages: 100, bytes: 1e6 });
+    for (const bytes of [10, 20, 200, 30]) queue.push(frame(bytes));
+    queue.push([...frame(1), ...frame(2)]);
+    queue.push(frame(40));
+    const sizes: number[][] = [];
+    for (let head = queue.head(8, 100); head; head = queue.head(8, 100)) {
+      sizes.push(head.messages.map((frames) => frames.reduce((sum, { byteLength }) => sum + byteLength, 0)));
+      queue.drop(head);
+    }
+    assert.deepEqual(sizes, [[10, 20], [200], [30], [3], [40]]);
+    assert.deepEqual([queue.messages, queue.bytes], [0, 0]);
+  });
+
+  it("TR-7: urgent messages go first and have room where the others have none; what left is dropped from its own line", () => {
+    const queue = new OutgoingQueue("b", { messages: 1, bytes: 100 });
+    queue.push(frame(1));
+    const underWay = queue.head()!;
+    queue.push(frame(2), true);
+    queue.push(frame(3), true);
+    queue.drop(underWay); // was on its way when the urgent ones came
+    const order: number[] = [];
+    for (let head = queue.head(); head; head = queue.head()) {
+      order.push(head.messages[0][0].byteLength);
+      queue.drop(head);
+    }
+    assert.deepEqual(order, [2, 3]);
+  });
+});
+
+describe("bundle", () => {
+  it("BU-1: gives back every message, empty ones too, and no message of the codec looks like one", () => {
+    const messages = [[Uint8Array.of(1, 2)], [new Uint8Array(0)], [new Uint8Array(70_000).fill(5)]];
+    const frame = bundle(messages);
+    assert.equal(isBundle([frame]), true);
+    assert.deepEqual(unbundle(frame)!.map((m) => [m.byteLength, m.at(-1)]), [[2, 2], [0, undefined], [70_000, 5]]);
+    assert.equal(isBundle(encode({ ...envelope, attachments: [] })), false);
+    assert.equal(isBundle([frame, frame]), false);
+  });
+
+  it("BU-2: messages are views of the frame", () => {
+    const frame = bundle([[Uint8Array.of(1, 2)]]);
+    assert.equal(unbundle(frame)![0].buffer, frame.buffer);
+  });
+
+  it("a bundle that is cut short anywhere is none", () => {
+    const frame = bundle([[Uint8Array.of(1, 2)], [Uint8Array.of(3)]]);
+    const whole = [1, 7, frame.byteLength]; // nothing, the first message, both
+    for (let bytes = 1; bytes <= frame.byteLength; bytes++) assert.equal(unbundle(frame.subarray(0, bytes)) !== undefined, whole.includes(bytes), `${bytes} bytes`);
   });
 });
