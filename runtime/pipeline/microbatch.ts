@@ -1,5 +1,5 @@
 import type { ForwardContext, HostMicrobatch, TensorComponent } from "../plugin/index.ts";
-import { Scope, type Tensor } from "../tensor/index.ts";
+import { Scope, type Tensor, clone } from "../tensor/index.ts";
 import { type ComponentPass, forwardPass, lossSeed, sumInEdgeOrder } from "./component-pass.ts";
 import { upload } from "./feed.ts";
 import type { Edge, Graph, GraphNode } from "./graph.ts";
@@ -10,6 +10,9 @@ export type Crossing = Record<string, Tensor>;
 export const outputKey = (component: string, port: string): string => `${component}.${port}`;
 export const edgeKey = (edge: Edge): string => `${outputKey(...edge.from)}>${outputKey(...edge.to)}`;
 
+/** Values that are with other processes between uses (ZeRO 3): asked for before a component runs, in either direction, and told after it. */
+export interface Residence { take(node: GraphNode): void; leave(node: GraphNode): void }
+
 /**
  * One microbatch on its way through the components that live in this process: all of them when training in one process, the
  * stage's share in a pipeline. Everything it makes belongs to its scope and is freed by `close`.
@@ -18,6 +21,7 @@ export const edgeKey = (edge: Edge): string => `${outputKey(...edge.from)}>${out
  * MB-2: inputs from elsewhere are adopted; what `forward` and `backward` return stays owned by the scope.
  * MB-3: `backwardInputs` and then `backwardWeights` give the bits of `backward`; between them only what the weights need is kept, and
  *       what `value` may be asked for.
+ * MB-4: with a `residence` a component's values are there while it runs, and an output that is one of them is a copy.
  */
 export class MicrobatchPass {
   readonly scope: Scope;
@@ -25,9 +29,12 @@ export class MicrobatchPass {
   readonly #values = new Map<string, Tensor>();
   readonly #sums = new Map<string, Tensor>();
   /** Those that `backwardInputs` went through, in its order. */
-  readonly #halfway: ComponentPass[] = [];
+  readonly #halfway: (readonly [GraphNode, ComponentPass])[] = [];
 
-  constructor(private readonly graph: Graph, private readonly nodes: readonly GraphNode[], private readonly context: ForwardContext, label: string) {
+  constructor(
+    private readonly graph: Graph, private readonly nodes: readonly GraphNode[], private readonly context: ForwardContext, label: string,
+    private readonly residence?: Residence,
+  ) {
     this.scope = new Scope(label);
   }
 
@@ -48,11 +55,20 @@ export class MicrobatchPass {
       const { edges, inputs } = this.#inputs(node);
       const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
       const addUp = this.context.training ? (name: string, tensor: Tensor) => void this.#sums.set(outputKey(node.name, name), tensor) : undefined;
-      const pass = forwardPass(node.component as TensorComponent, inputs, wants, told(this.context, { recompute: this.graph.recompute, addUp }));
-      this.#passes.set(node.name, pass);
-      outputs = pass.outputs;
+      outputs = this.#withValues(node, () => {
+        const pass = forwardPass(node.component as TensorComponent, inputs, wants, told(this.context, { recompute: this.graph.recompute, addUp }));
+        this.#passes.set(node.name, pass);
+        return this.residence ? outliving(node, pass.outputs) : pass.outputs;
+      });
     }
     for (const [port, tensor] of Object.entries(outputs)) this.#values.set(outputKey(node.name, port), tensor);
+  }
+
+  #withValues<T>(node: GraphNode, work: () => T): T {
+    this.residence?.take(node);
+    const result = work();
+    this.residence?.leave(node);
+    return result;
   }
 
   #inputs(node: GraphNode): { edges: Edge[]; inputs: Record<string, Tensor> } {
@@ -87,32 +103,34 @@ export class MicrobatchPass {
 
   /**
    * Walks back. `received`: gradients of edges whose consumer is elsewhere, by edge; an edge may be missing when no gradient
-   * reached it. Returns the gradients of the parameters here, and of the edges whose producer is elsewhere.
+   * reached it. Returns the gradients of the parameters here, and of the edges whose producer is elsewhere. `found` hears those of a
+   * component as soon as they are enqueued, the last component first.
    */
-  backward(received: Crossing): { parameters: Map<string, Tensor>; crossing: Crossing } {
+  backward(received: Crossing, found?: (node: GraphNode, parameters: Map<string, Tensor>) => void): { parameters: Map<string, Tensor>; crossing: Crossing } {
     const parameters = new Map<string, Tensor>();
-    const crossing = this.#walkBack(received, (pass, seeds) => {
-      const found = pass.backward(seeds);
-      for (const [name, gradient] of found.parameters) parameters.set(name, gradient);
-      return found.inputs;
+    const crossing = this.#walkBack(received, (pass, seeds, node) => {
+      const gradients = pass.backward(seeds);
+      for (const [name, gradient] of gradients.parameters) parameters.set(name, gradient);
+      found?.(node, gradients.parameters);
+      return gradients.inputs;
     });
     return { parameters, crossing };
   }
 
   /** The first half of `backward`, as far as the edges whose producer is elsewhere: their gradients. */
   backwardInputs(received: Crossing): Crossing {
-    return this.#walkBack(received, (pass, seeds) => {
-      this.#halfway.push(pass);
+    return this.#walkBack(received, (pass, seeds, node) => {
+      this.#halfway.push([node, pass]);
       return pass.backwardInputs(seeds);
     });
   }
 
   /** The second half, after `backwardInputs`: the gradients of the parameters here. */
   backwardWeights(): Map<string, Tensor> {
-    return this.scope.enter(() => new Map(this.#halfway.splice(0).flatMap((pass) => [...pass.backwardWeights()])));
+    return this.scope.enter(() => new Map(this.#halfway.splice(0).flatMap(([node, pass]) => [...this.#withValues(node, () => pass.backwardWeights())])));
   }
 
-  #walkBack(received: Crossing, back: (pass: ComponentPass, seeds: Record<string, Tensor>) => Readonly<Record<string, Tensor>>): Crossing {
+  #walkBack(received: Crossing, back: (pass: ComponentPass, seeds: Record<string, Tensor>, node: GraphNode) => Readonly<Record<string, Tensor>>): Crossing {
     const gradients = new Map(Object.entries(received).map(([key, tensor]) => [key, this.scope.adopt(tensor)]));
     const crossing: Crossing = {};
     const here = new Set(this.nodes.map((node) => node.name));
@@ -122,7 +140,7 @@ export class MicrobatchPass {
         if (!pass || node.frozen) continue;
         const seeds = this.#outputGradients(node, gradients);
         if (Object.keys(seeds).length === 0) continue;
-        const inputs = back(pass, seeds);
+        const inputs = this.#withValues(node, () => back(pass, seeds, node));
         for (const edge of this.graph.edges.filter((edge) => edge.to[0] === node.name && edge.gradient)) {
           const gradient = inputs[edge.to[1]];
           if (!gradient) continue;
@@ -155,6 +173,12 @@ export class MicrobatchPass {
 export function scalarPorts(nodes: readonly GraphNode[]): { name: string; node: string; port: string }[] {
   return nodes.filter((node) => node.kind === "objective").flatMap((node) =>
     Object.keys(node.ports.out).map((port) => ({ name: port === "loss" ? node.name : `${node.name}.${port}`, node: node.name, port })));
+}
+
+/** An output that shares the memory of a parameter (a table that an objective borrows) would be gone with it. */
+function outliving(node: GraphNode, outputs: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
+  const roots = new Set(Object.values(node.parameters).map(({ value }) => value.root));
+  return Object.fromEntries(Object.entries(outputs).map(([port, tensor]) => [port, roots.has(tensor.root) ? clone(tensor) : tensor]));
 }
 
 /** The context with more; what it computes when asked (`trainer/compiled-step.ts` watches that) is not asked here. */

@@ -6,9 +6,10 @@ import { type Crossing, MicrobatchPass, outputKey } from "../../../runtime/pipel
 import { forwardPass } from "../../../runtime/pipeline/component-pass.ts";
 import { type StageModel, loadStageModel } from "../../../runtime/pipeline/model.ts";
 import { Parameter, materialise, release } from "../../../runtime/nn/index.ts";
+import type { GraphNode } from "../../../runtime/pipeline/graph.ts";
 import { gelu, linear, scale } from "../../../runtime/ops/index.ts";
 import type { HostBatch } from "../../../runtime/plugin/index.ts";
-import { type Precision, type Tensor, Scope, clone, fence, full } from "../../../runtime/tensor/index.ts";
+import { type Precision, type Tensor, Scope, assign, clone, fence, full } from "../../../runtime/tensor/index.ts";
 import { root } from "../../process/octavo.ts";
 
 const registry = createRegistry(builtins);
@@ -119,4 +120,31 @@ describe("a microbatch that goes back in two halves", function () {
       for (const pass of passes.values()) pass.close();
     }
   }));
+});
+
+describe("a microbatch whose values are elsewhere between uses", function () {
+  this.timeout(120_000);
+
+  for (const recipe of ["mini.yaml", "mini-answer.yaml", "mini-vq-kd.yaml"]) {
+    it(`MB-4: has them while a component runs, and gives the same bits: ${recipe}`, () => world(recipe, "f32", async (model, batch) => {
+      const expected = await whole(model, batch), kept = new Map<Parameter, Tensor>();
+      const trained = (node: GraphNode): Parameter[] => (node.frozen ? [] : Object.values(node.parameters).filter(({ trainable }) => trainable));
+      for (const parameter of model.nodes.flatMap(trained)) kept.set(parameter, clone(parameter.value));
+      const away = (parameter: Parameter): void => parameter.value.vacate();
+      model.nodes.flatMap(trained).forEach(away);
+      const log: string[] = [];
+      const pass = new MicrobatchPass(model.graph, model.nodes, { training: true, step: 0, seed: model.seed, counts: batch.counts, precision: "f32", sampleIds: batch.microbatches[0].sampleIds }, "shared out", {
+        take: (node) => { log.push(node.name); for (const parameter of trained(node)) parameter.value.refill(), assign(kept.get(parameter)!, parameter.value); },
+        leave: (node) => trained(node).forEach(away),
+      });
+      pass.forward({}, batch.microbatches[0]);
+      const heard: string[] = [];
+      const { parameters } = pass.backward({}, (node, found) => { for (const name of found.keys()) heard.push(`${node.name} ${name}`); });
+      assert.deepEqual(inOrder(await bitsOf(parameters)), inOrder(expected));
+      assert.deepEqual(heard.map((each) => each.split(" ")[1]), [...parameters.keys()], "every gradient is told once, with its component");
+      assert.ok(log.length > model.nodes.filter((node) => node.trainable).length, "values were asked for on both ways");
+      for (const tensor of [...kept.values(), ...pass.sums().values()]) if (!tensor.disposed && tensor.scope === undefined) tensor.dispose();
+      pass.close();
+    }));
+  }
 });
