@@ -144,6 +144,7 @@ class NativeGroup implements Group {
 
   allReduce(tensor: Tensor): void {
     summable("allReduce", tensor);
+    tensor.mustBeWritable("allReduce");
     this.#call(calls.allReduce, [tensor]);
   }
 
@@ -159,11 +160,13 @@ class NativeGroup implements Group {
   }
 
   broadcast(tensor: Tensor, root: number): void {
+    tensor.mustBeWritable("broadcast");
     this.#call(calls.broadcast, [tensor], [this.#root("broadcast", root)]);
   }
 
   reduce(tensor: Tensor, root: number): void {
     summable("reduce", tensor);
+    tensor.mustBeWritable("reduce");
     this.#call(calls.reduce, [tensor], [this.#root("reduce", root)]);
   }
 

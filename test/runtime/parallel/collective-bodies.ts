@@ -1,6 +1,6 @@
 /** What the processes of collectives.test.ts do. */
 import type { Group } from "../../../runtime/parallel/collectives.ts";
-import { type DType, type HostArray, type Shape, type Tensor, fence, fromArray } from "../../../runtime/tensor/index.ts";
+import { type DType, type HostArray, type Shape, type Tensor, assign, fence, fromArray } from "../../../runtime/tensor/index.ts";
 import { valuesOf } from "./collective-values.ts";
 
 export interface Call {
@@ -92,4 +92,24 @@ export async function barrier(group: Group): Promise<void> {
 export async function leaveEarly(group: Group): Promise<string> {
   if (group.rank === 1) return group.close(), "left";
   return (await oneCall(group, { op: "allReduce", dtype: "f32", shape: [4] }))!.message;
+}
+
+/** Milliseconds of one copy and of one all-reduce of f32 (elements), by turns, all members at once. */
+export async function timedSums(group: Group, { elements, rounds }: { elements: number; rounds: number }): Promise<{ copies: number[]; sums: number[] }> {
+  const x = fromArray(new Float32Array(elements), [elements]), y = fromArray(new Float32Array(elements), [elements]);
+  const timed = async (work: () => void): Promise<number> => {
+    await group.barrier();
+    const begun = performance.now();
+    work();
+    await fence();
+    return performance.now() - begun;
+  };
+  const copies: number[] = [], sums: number[] = [];
+  for (let round = 0; round <= rounds; round++) {
+    const copy = await timed(() => assign(x, y)), sum = await timed(() => group.allReduce(x));
+    if (round > 0) copies.push(copy), sums.push(sum); // the first touches the memory
+  }
+  x.dispose();
+  y.dispose();
+  return { copies, sums };
 }
