@@ -3,9 +3,11 @@
 //       earlier user of the block is finished before a later one starts.
 // PL-2: accounting is exact: bytes_in_use is the sum of what was asked for, bytes_reserved of what the system gave us.
 // PL-3: no block is taken beyond the limit; cached blocks are returned to the system before an allocation is refused.
+//       Without a limit a large block may serve a request of half its size: programs of several lengths share their scratch.
 // PL-4: memory returns to the system only through `release`, which must run in stream order (a queued command may use it).
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <vector>
@@ -41,12 +43,21 @@ class Pool {
   static void unmap(void* data, size_t reserved);
 
  private:
+  struct Cached {
+    void* data;
+    uint64_t given;  // when, in blocks given back
+  };
+  using Classes = std::map<size_t, std::vector<Cached>>;  // size class -> free blocks, the oldest first
+
+  Classes::iterator serving(size_t reserved);
+  Classes::iterator dispensable();
   void shed(size_t wanted);
   size_t over_limit() const { return limit_ && counts_.bytes_reserved > limit_ ? counts_.bytes_reserved - limit_ : 0; }
 
   std::function<void(Block)> release_;
-  std::map<size_t, std::vector<void*>> cached_;  // size class -> free blocks
+  Classes cached_;
   size_t bytes_cached_ = 0;
+  uint64_t given_ = 0;
   size_t limit_ = 0, highest_ = 0;
   PoolCounts counts_;
 };

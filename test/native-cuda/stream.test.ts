@@ -91,6 +91,23 @@ describe("the cpu stream", () => {
     handles.forEach((handle) => native().free(handle));
   });
 
+  it("PL-1: keeps the blocks last used, and hands large ones on for half their size", async () => {
+    const mib = 2 ** 20, take = (mebibytes: number) => native().allocate(f32, [(mebibytes * mib) / 4]);
+    const many = Array.from({ length: 300 }, () => take(1)); // more than the cache keeps, like the pieces of an eager step
+    many.forEach((handle) => native().free(handle));
+    native().free(take(64)); // the scratch of a replayed one
+    const { bytesReserved } = native().memory();
+    for (const mebibytes of [64, 40, 63]) {
+      const again = take(mebibytes);
+      assert.equal(native().memory().bytesReserved, bytesReserved, `a new block for ${mebibytes} MiB`);
+      native().free(again);
+    }
+    const small = take(20); // less than half: not worth the large block
+    assert.ok(native().memory().bytesReserved > bytesReserved);
+    native().free(small);
+    await native().fence();
+  });
+
   it("PL-3, NA-2: refuses at the call what does not fit, after giving back what is cached", async () => {
     const mib = 2 ** 20;
     native().configure({ limitBytes: 1 });
