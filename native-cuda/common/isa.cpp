@@ -23,6 +23,10 @@ int limit() {
   if (once < 0)
     throw CodedError("ERR_NATIVE", format("OCTAVO_ISA expected avx512, avx2 or baseline, got \"%s\". Leave it out for all that the machine has.",
                                           std::getenv("OCTAVO_ISA")));
+#ifndef OCTAVO_CLONED
+  if (once > 0)
+    throw CodedError("ERR_NATIVE", "OCTAVO_ISA has nothing to hold back in this build: versions of one loop need x86-64 and the GNU C library. Leave it out.");
+#endif
   return once;
 }
 }  // namespace
@@ -30,7 +34,7 @@ int limit() {
 IsaLimit isa_limit() { return static_cast<IsaLimit>(limit()); }
 const char* isa_limit_name() { return kNames[limit()]; }
 
-#if defined(__x86_64__) && defined(__gnu_linux__)
+#ifdef OCTAVO_CLONED
 // Versions of one function: the same resolver as that of OCTAVO_CLONES says which it chose.
 __attribute__((target("default"))) const char* isa_clone() { return "default"; }
 __attribute__((target("avx2"))) const char* isa_clone() { return "avx2"; }
