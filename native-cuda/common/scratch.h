@@ -1,27 +1,34 @@
-// Memory that belongs to the calling thread and is used again and again: what a kernel needs beside its operands.
+// Memory that a kernel needs while it runs: aligned to a cache line, never initialised, kept by its owner and grown on demand,
+// so that a step after the first asks the system for nothing. Owners are `thread_local`.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
 
-/// At least `floats` of them, 64-byte aligned, their content undefined; valid until the thread asks for more of the same.
-/// `Owner` is any type of the user, so that users never share; a user tells its buffers apart by `kSlot`.
-template <class Owner, int kSlot = 0> float* thread_scratch(int64_t floats) {
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  struct Buffer {
-    std::unique_ptr<float, Free> data;
-    int64_t floats = -1;
-  };
-  thread_local Buffer buffer;
-  if (floats > buffer.floats) {
-    const int64_t grown = (floats / 16 + 1) * 16;
-    buffer.data.reset(), buffer.floats = -1;
-    buffer.data.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(grown) * sizeof(float))));
-    if (!buffer.data) throw std::bad_alloc();
-    buffer.floats = grown;
+template <class T> class Scratch {
+ public:
+  /// At least `count` elements, of undefined value; none have an address too. What an earlier call returned is no longer valid.
+  T* grown(int64_t count) {
+    if (count > size_ || !data_) {
+      data_.reset(), size_ = 0;
+      data_.reset(static_cast<T*>(std::aligned_alloc(64, (static_cast<size_t>(count) * sizeof(T) / 64 + 1) * 64)));
+      if (!data_) throw std::bad_alloc();
+      size_ = count;
+    }
+    return data_.get();
   }
-  return buffer.data.get();
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+  int64_t size_ = 0;
+};
+
+/// The calling thread's scratch of this user: `Owner` is any type of its own, and it tells its buffers apart by `kSlot`.
+template <class Owner, int kSlot = 0, class T = float> T* thread_scratch(int64_t count) {
+  thread_local Scratch<T> scratch;
+  return scratch.grown(count);
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "../common/scratch.h"
 #include "attention_blocks.h"
 #include "attention_dropout.h"
 #include "gemm.h"
@@ -93,8 +94,8 @@ void block_gradients(const AttentionBlocks& blocks, const AttentionDropout& drop
   const int64_t query = ((b * s.Nq + i0) * s.H + h) * s.K, stride = blocks.stride, deep = blocks.q_stride();
   const float scale = static_cast<float>(s.scale);
   const float *dy = d.dy + query, *y = blocks.x.y + query, *lse = blocks.x.lse + (b * s.H + h) * s.Nq + i0;
-  float *weight = scratch(0, blocks.height * stride), *gradient = scratch(1, blocks.height * stride);
-  float* dropped = dropout ? scratch(2, blocks.height * stride) : weight;
+  float *weight = thread_scratch<AttentionBlocks, 0>(blocks.height * stride), *gradient = thread_scratch<AttentionBlocks, 1>(blocks.height * stride);
+  float* dropped = dropout ? thread_scratch<AttentionBlocks, 2>(blocks.height * stride) : weight;
 
   if (width > 0) {
     blocks.scores(b, h, block, keys, weight);

@@ -1,10 +1,7 @@
 #include "attention_blocks.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 
 #include "gemm.h"
 #include "tiles.h"
@@ -100,23 +97,4 @@ void AttentionBlocks::finish_row(int64_t b, int64_t h, const QueryBlock& block, 
   float* row = scores + (seen.first - keys.first);
   if (bias) bias->add(h, token(h, block.place) + r, row, seen.size());
   if (x.key_mask) pieces(h, seen, [&](int64_t j, int64_t column, int64_t n) { add_row(row + column, hidden_.data() + b * shape.Nk + j, n); });
-}
-
-float* scratch(int slot, int64_t floats) {
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  struct Buffer {
-    std::unique_ptr<float, Free> data;
-    int64_t floats = 0;
-  };
-  thread_local Buffer buffers[4];
-  Buffer& buffer = buffers[slot];
-  if (floats > buffer.floats) {
-    const int64_t grown = tile_count(floats, 16) * 16;
-    buffer.data.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<size_t>(grown) * sizeof(float))));
-    if (!buffer.data) throw std::bad_alloc();
-    buffer.floats = grown;
-  }
-  return buffer.data.get();
 }

@@ -74,6 +74,3 @@ class AttentionBlocks {
   std::vector<int64_t> visible_;  // (B)
   std::vector<QueryBlock> lists_[2];
 };
-
-/// A buffer of this thread, kept for later calls; `slot` tells buffers in use at the same time apart.
-float* scratch(int slot, int64_t floats);

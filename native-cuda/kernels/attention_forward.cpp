@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "../common/scratch.h"
 #include "attention_blocks.h"
 #include "attention_dropout.h"
 #include "gemm.h"
@@ -44,7 +45,7 @@ void attention_forward(const AttentionShape& s, const AttentionOperands<float>& 
     const QueryBlock& block = blocks.of(h)[n];
     const KeySpan keys = blocks.keys(b, h, block);
     const int64_t i0 = blocks.token(h, block.place), rows = block.rows;
-    float* scores = scratch(0, blocks.height * blocks.stride);
+    float* scores = thread_scratch<AttentionBlocks>(blocks.height * blocks.stride);
     float* y = x.y + ((b * s.Nq + i0) * s.H + h) * s.K;
     float* lse = x.lse + (b * s.H + h) * s.Nq + i0;
     float inverse[AttentionBlocks::kTallest];

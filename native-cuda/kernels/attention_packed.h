@@ -2,9 +2,12 @@
 // go through in groups of a few rows, whose scores stay in the first-level cache between the products.
 // Columns of scores start at a key whose place is a multiple of 16, so that packed rows are cut at whole vectors and pairs.
 #pragma once
+#include <algorithm>
+
+#include "../common/scratch.h"
 #include "attention_blocks.h"
 #include "packed_products.h"
-#include "scratch.h"
+#include "tiles.h"
 
 #ifdef OCTAVO_PACKED_PRODUCTS
 constexpr int64_t kGroupRows = 24;  // a multiple of every tile's height, and even: pairs of rows never cross two groups
@@ -40,6 +43,12 @@ struct PackedSpan {
 /// Geometry without the operands of the plain f32 version: the packed ones read q, k and v themselves.
 template <class T> AttentionOperands<float> rules_of(const AttentionOperands<T, float>& x) {
   return {nullptr, nullptr, nullptr, x.key_mask, x.bias_table, nullptr, x.lse, x.boundaries, x.sample_ids, x.query_lengths};
+}
+
+/// Blocks of queries of a (batch, key head) are shared out in chunks where batch times key heads alone are too few tasks.
+inline int64_t query_chunks(const AttentionShape& s, const AttentionBlocks& blocks) {
+  constexpr int64_t kEnoughTasks = 16;
+  return std::clamp<int64_t>(tile_count(kEnoughTasks, std::max<int64_t>(1, s.B * s.KV)), 1, std::max<int64_t>(1, blocks.per_row));
 }
 
 /// Rows apart by an odd number of cache lines: a column of them does not fall into few sets of the cache.

@@ -12,8 +12,6 @@
 #include <utility>
 
 namespace {
-constexpr int64_t kEnoughTasks = 16;
-
 template <class T> constexpr bool narrow_of = std::is_same_v<T, Bf16>;
 
 /// Of a thread. f32 scores of a group lie in those of the block; in bf16 they are apart.
@@ -170,7 +168,7 @@ void attention_backward_packed(const AttentionShape& s, const AttentionOperands<
   const AttentionBlocks blocks(s, rules);
   const AttentionDropout dropout(blocks);
   const PackedAttention<T> p(s, x, blocks);
-  const int64_t pairs = s.B * s.KV, chunks = std::clamp<int64_t>(tile_count(kEnoughTasks, std::max<int64_t>(1, pairs)), 1, std::max<int64_t>(1, blocks.per_row));
+  const int64_t pairs = s.B * s.KV, chunks = query_chunks(s, blocks);
   const KeySums<T> sums(p, chunks);
   const int64_t table = d.dbias_table ? s.table_rows() : 0;
   std::vector<float> columns(static_cast<size_t>(s.H * s.B * chunks * table));  // (H, B, chunks, T)

@@ -9,8 +9,6 @@
 #include <type_traits>
 
 namespace {
-constexpr int64_t kEnoughTasks = 16;
-
 template <class T> struct Buffers {
   Scratch<uint32_t> keys, values, queries;
   Scratch<float> scores, sums;
@@ -48,7 +46,7 @@ template <class T> void attention_forward_packed(const AttentionShape& s, const 
   const AttentionBlocks blocks(s, rules);
   const AttentionDropout dropout(blocks);
   const PackedAttention<T> p(s, x, blocks);
-  const int64_t pairs = s.B * s.KV, chunks = std::clamp<int64_t>(tile_count(kEnoughTasks, std::max<int64_t>(1, pairs)), 1, std::max<int64_t>(1, blocks.per_row));
+  const int64_t pairs = s.B * s.KV, chunks = query_chunks(s, blocks);
   parallel_tiles(pairs * chunks, threads, [&](int64_t task) {
     const int64_t b = task / (s.KV * chunks), kv = task / chunks % s.KV, chunk = task % chunks;
     thread_local Buffers<T> buffers;

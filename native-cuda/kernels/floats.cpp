@@ -4,7 +4,7 @@ void Floats::store(const float* buffer, int64_t at, int64_t n) const {
   if (!narrow_) return stream_bytes(buffer, static_cast<float*>(data_) + at, static_cast<size_t>(n) * sizeof(float));
   Bf16* out = static_cast<Bf16*>(data_) + at;
   if (!streamed_) return ::narrow(buffer, out, n);
-  Bf16* rounded = reinterpret_cast<Bf16*>(thread_scratch<Bf16>(n / 2 + 1));
+  Bf16* rounded = thread_scratch<Floats, -1, Bf16>(n);
   ::narrow(buffer, rounded, n);
   stream_bytes(rounded, out, static_cast<size_t>(n) * sizeof(Bf16));
 }

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../common/scratch.h"
 #include "gemm.h"
-#include "scratch.h"
 
 namespace {
 constexpr int64_t kDepth = 256;  // KC: one packed panel of B (256 x 32 floats, 32 KiB) lives in the first-level cache

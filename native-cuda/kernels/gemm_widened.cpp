@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "../common/scratch.h"
 #include "gemm.h"
-#include "scratch.h"
 
 namespace {
 constexpr int64_t kRows = 256, kCols = 512, kDepth = 512;  // widened: 512 KiB of A, 1 MiB of B, 512 KiB of C

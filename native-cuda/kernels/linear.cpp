@@ -3,9 +3,9 @@
 #include <type_traits>
 
 #include "../common/bf16.h"
+#include "../common/scratch.h"
 #include "gemm_tiles.h"
 #include "registry.h"
-#include "scratch.h"
 #include "tiles.h"
 #include "widening.h"
 
