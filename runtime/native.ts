@@ -139,7 +139,7 @@ export interface Native {
     clones: "avx512f" | "avx2" | "default";
     threads: number;
     /** `f32` and `bf16` say, for people, how products of each are computed. */
-    gemm: { library: string; version?: string; f32: string; bf16: string; tried: string[] };
+    gemm: { library: string; version?: string; f32: string; bf16: string; fastBf16: boolean; tried: string[] };
     cuda: { compiled: boolean; devices: number; note: string };
     openmp: boolean;
   };

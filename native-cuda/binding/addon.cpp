@@ -341,6 +341,7 @@ Napi::Value about(const Napi::CallbackInfo& info) {
   if (!library.version.empty()) gemm.Set("version", library.version);
   gemm.Set("f32", library.f32);
   gemm.Set("bf16", library.bf16);
+  gemm.Set("fastBf16", library.fast_bf16);
   gemm.Set("tried", strings(env, library.tried));
   const CudaInfo found = cuda_info();
   Napi::Object cuda = Napi::Object::New(env);

@@ -31,7 +31,7 @@ bool hold_to_isa_limit(void* library) {
 }
 
 struct Choice {
-  GemmLibrary about{"portable", "", "portable blocked sgemm", "widened to f32", {}};
+  GemmLibrary about{"portable", "", false, "portable blocked sgemm", "widened to f32", {}};
   DnnlSgemm sgemm = nullptr;
   OneDnn* primitives = nullptr;  // of the process: never closed, like the library
   bool f32_primitives = false, bf16_primitives = false;
@@ -63,7 +63,7 @@ void open_primitives(Choice& choice, void* library, int major) {
   // f32 primitives of major 3 wait until somebody has measured them against its dnnl_sgemm.
   const std::string f32 = major == 2 ? proven_implementation(*choice.primitives, OneDnnType::f32) : "";
   const std::string bf16 = machine_multiplies_bf16() ? proven_implementation(*choice.primitives, OneDnnType::bf16) : "";
-  choice.f32_primitives = !f32.empty(), choice.bf16_primitives = !bf16.empty();
+  choice.f32_primitives = !f32.empty(), choice.bf16_primitives = choice.about.fast_bf16 = !bf16.empty();
   choice.about.f32 = f32.empty() ? sgemm : "primitives " + f32 + ", " + sgemm;
   choice.about.bf16 = !bf16.empty() ? "primitives " + bf16
                       : widened + (machine_multiplies_bf16() ? "oneDNN has no fast primitive" : "the processor has no avx512_bf16");

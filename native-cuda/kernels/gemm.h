@@ -42,6 +42,7 @@ void add_bias(float* c, int64_t ldc, const float* bias, int64_t rows, int64_t co
 struct GemmLibrary {
   std::string library;             // "oneDNN" or "portable"
   std::string version;             // empty for the portable one
+  bool fast_bf16 = false;          // products of bf16 are computed as such, not widened
   std::string f32, bf16;           // how products of each are computed, for people: "primitives brg:avx512_core, dnnl_sgemm"
   std::vector<std::string> tried;  // one line per library tried: its name and what happened
 };

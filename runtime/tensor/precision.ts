@@ -14,7 +14,7 @@ export type Precision = (typeof precisions)[number];
 /** The dtype beside activations of `dtype` that must not lose digits: statistics, losses, sums, constants. f32 for bf16, else the same. */
 export const widened = (dtype: DType): DType => (dtype === "bf16" ? "f32" : dtype);
 
-/** Does this machine multiply bf16 at least as fast as f32? */
-export function fastBf16(isa: readonly string[] = native().info().isa): boolean {
-  return isa.includes("avx512_bf16") || isa.includes("amx_bf16");
+/** Does this machine multiply bf16 at least as fast as f32? Its processor must, and the library of its products: without oneDNN they are widened. */
+export function fastBf16({ isa, gemm }: { isa: readonly string[]; gemm: { fastBf16: boolean } } = native().info()): boolean {
+  return gemm.fastBf16 && (isa.includes("avx512_bf16") || isa.includes("amx_bf16"));
 }

@@ -21,7 +21,9 @@ describe("the precision of a run", () => {
     assert.match(choosePrecision("auto", [fast, slow]).warning!, /text runs without/);
   });
 
-  it("fast bf16 is one of two instruction sets", () => {
-    assert.deepEqual([["avx512f", "avx512_bf16"], ["amx_bf16"], ["avx512f", "avx512bw"], []].map(fastBf16), [true, true, false, false]);
+  it("fast bf16 is one of two instruction sets, and a library that uses it", () => {
+    const fast = (isa: string[], gemm: boolean): boolean => fastBf16({ isa, gemm: { fastBf16: gemm } });
+    assert.deepEqual([["avx512f", "avx512_bf16"], ["amx_bf16"], ["avx512f", "avx512bw"], []].map((isa) => fast(isa, true)), [true, true, false, false]);
+    assert.equal(fast(["avx512_bf16", "amx_bf16"], false), false);
   });
 });
