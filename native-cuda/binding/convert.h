@@ -62,7 +62,7 @@ struct Bytes {
 
 inline Bytes bytes_of(Napi::Value value, const char* what) {
   constexpr size_t element[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 2};  // by napi_typedarray_type
-  napi_typedarray_type type;
+  napi_typedarray_type type = napi_int8_array;
   size_t length = 0;
   void* data = nullptr;
   if (napi_get_typedarray_info(value.Env(), value, &type, &length, &data, nullptr, nullptr) == napi_ok)

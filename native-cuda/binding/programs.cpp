@@ -142,6 +142,7 @@ Napi::Value replay(const Napi::CallbackInfo& info) {
     outputs = allocate_outputs(*program, addresses + 1 + inputs);
     place_inputs(given, *program, addresses + 1, addresses + count);
   } catch (...) {
+    for (const int64_t handle : outputs) device->tensors.free(handle);
     device->pool.give(scratch);
     throw;
   }
