@@ -38,10 +38,11 @@ ANY_ODD(uint64_t)
 
 template <class Bits> Finding find(const Bits* x, int64_t n, int threads) {
   constexpr Bits kMinus = kExponent<Bits> | static_cast<Bits>(Bits{1} << (8 * sizeof(Bits) - 1));
-  std::vector<Finding> found(static_cast<size_t>(tile_count(n, kLightTile)));
+  const int64_t size = even_tile(n, kLightTile, 64);
+  std::vector<Finding> found(static_cast<size_t>(tile_count(n, size)));
   element_tiles<kLightTile>(n, threads, [&](int64_t begin, int64_t end) {
     if (!any_odd(x + begin, end - begin)) return;
-    Finding& here = found[static_cast<size_t>(begin / kLightTile)];
+    Finding& here = found[static_cast<size_t>(begin / size)];
     for (int64_t i = begin; i < end; ++i) {
       if ((x[i] & kExponent<Bits>) != kExponent<Bits>) continue;
       int64_t& first = x[i] == kMinus ? here.minus : here.wild;

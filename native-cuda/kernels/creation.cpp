@@ -16,11 +16,11 @@ template <class T> void fill(T* y, T value, int64_t n, int threads) {
 
 void copy_bytes(const void* x, void* y, int64_t bytes, int threads) {
   if (x == y) return;
-  constexpr int64_t kBlock = 4 * kLightTile;
-  parallel_tiles(tile_count(bytes, kBlock), threads, [&](int64_t tile) {
-    const int64_t begin = tile * kBlock;
+  const int64_t size = even_tile(bytes, 4 * kLightTile, 64);
+  parallel_tiles(tile_count(bytes, size), threads, [&](int64_t tile) {
+    const int64_t begin = tile * size;
     std::memcpy(static_cast<char*>(y) + begin, static_cast<const char*>(x) + begin,
-                static_cast<size_t>(std::min(kBlock, bytes - begin)));
+                static_cast<size_t>(std::min(size, bytes - begin)));
   });
 }
 

@@ -17,7 +17,7 @@ OCTAVO_CLONES static void add_row(const float* x, float* y, int64_t n) {
 void gather_rows_backward(const Floats& dy, const int32_t* index, float* dx, int64_t n, int64_t rows, int64_t cols, int threads) {
   // A tile owns a range of rows of dx and reads the whole index: no two tiles write one row, and every row is added to in
   // order of n. At most 32 tiles, so that reading the index again stays cheap beside the rows.
-  const int64_t per_tile = std::max(rows_per_tile<kLightTile>(cols), tile_count(rows, 32));
+  const int64_t per_tile = even_tile(rows, std::max(kLightTile / std::max<int64_t>(1, cols), tile_count(rows, 32)), 1);
   parallel_tiles(tile_count(rows, per_tile), threads, [&](int64_t tile) {
     const int64_t first = tile * per_tile, last = std::min(rows, first + per_tile);
     std::fill(dx + first * cols, dx + last * cols, 0.0f);

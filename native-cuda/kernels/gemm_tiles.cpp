@@ -4,8 +4,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "../common/scratch.h"
 #include "gemm.h"
-#include "scratch.h"
 #include "tiles.h"
 
 namespace {
@@ -70,8 +70,8 @@ GemmCut gemm_cut(bool ta, int64_t m, int64_t n, int64_t k) {
   const int64_t wanted = std::clamp<int64_t>(m * n * k / kSmallTile, 1, kTiles);
   int64_t tiles = std::max(tile_count(m, kMaxRows), std::min(wanted, std::max<int64_t>(1, m / (ta ? kMaxRows : kMinRows))));
   if (tiles > kTiles) tiles = rounded_up(tiles, 4);  // an even share for 2 and 4 threads
-  GemmCut cut{std::max<int64_t>(1, rounded_up(tile_count(m, tiles), 8)), n, k};
-  tiles = tile_count(m, cut.rows);
+  // To the row: 514 rows are 129, 129, 128 and 128. A panel of a transposed A begins with a line of the cache.
+  GemmCut cut{tiles, ta && m >= 8 * tiles ? 8 : 1, n, k};
   if (tiles < wanted && k >= 2 * kMinDepth && (ta || n < 2 * kMinCols)) {
     const int64_t chunks = std::min(tile_count(wanted, tiles), k / kMinDepth);
     cut.depth = rounded_up(tile_count(k, chunks), 8);
@@ -85,7 +85,7 @@ template <class In, class Out>
 void gemm_tiled(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const In* a, const In* b, Out* c, const float* bias, int threads) {
   if (m == 0 || n == 0) return;
   const GemmCut cut = gemm_cut(ta, m, n, k);
-  const int64_t tiles_n = tile_count(n, cut.cols), tiles_mn = tile_count(m, cut.rows) * tiles_n;
+  const int64_t tiles_n = tile_count(n, cut.cols), tiles_mn = cut.bands * tiles_n;
   const int64_t chunks = std::max<int64_t>(1, tile_count(k, std::max<int64_t>(1, cut.depth)));
   thread_local Scratch<float> scratch;
   // An f32 C is itself the first partial sum.
@@ -97,8 +97,8 @@ void gemm_tiled(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const In* a, 
   };
   parallel_tiles(tiles_mn * chunks, threads, [&](int64_t task) {
     const int64_t chunk = task / tiles_mn, tile = task % tiles_mn, l0 = chunk * cut.depth;
-    const int64_t i0 = tile / tiles_n * cut.rows, j0 = tile % tiles_n * cut.cols;
-    const Piece<In> piece{ta, tb, a, b, ta ? m : k, tb ? k : n, i0, std::min(cut.rows, m - i0), j0, std::min(cut.cols, n - j0), l0, std::min(cut.depth, k - l0)};
+    const int64_t i0 = cut.row(tile / tiles_n, m), rows = cut.row(tile / tiles_n + 1, m) - i0, j0 = tile % tiles_n * cut.cols;
+    const Piece<In> piece{ta, tb, a, b, ta ? m : k, tb ? k : n, i0, rows, j0, std::min(cut.cols, n - j0), l0, std::min(cut.depth, k - l0)};
     if (chunks == 1) multiply(piece, c + i0 * n + j0, n, bias ? bias + j0 : nullptr);
     else multiply(piece, sums(chunk) + i0 * n + j0, n, nullptr);
   });

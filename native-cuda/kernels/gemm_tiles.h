@@ -4,10 +4,14 @@
 // GT-2: tiles are whole rows of C wherever that gives enough of them, so that a library sees dense matrices: oneDNN's fastest
 //       kernels take nothing else. For the same reason the columns that a tile needs of a transposed A are copied side by side.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 struct GemmCut {
-  int64_t rows, cols, depth;  // of one tile
+  int64_t bands, unit;  // C falls into so many bands of rows, of about equal height: whole units, but for the last
+  int64_t cols, depth;  // of one tile
+  /// The first row of a band of (m) rows; m for the one behind the last.
+  int64_t row(int64_t band, int64_t m) const { return std::min(m, band * ((m + unit - 1) / unit) / bands * unit); }
 };
 GemmCut gemm_cut(bool ta, int64_t m, int64_t n, int64_t k);
 

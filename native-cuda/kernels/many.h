@@ -14,6 +14,31 @@ struct UpdateNumbers {
   double learning_rate, step, grad_scale;  // step counts from 1
 };
 
+/// Tiles of many tensors for one team: most parameters are smaller than a tile.
+class ManyTiles {
+ public:
+  template <class Size> ManyTiles(int count, Size&& elements) : first_{0} {
+    for (int i = 0; i < count; ++i) {
+      elements_.push_back(elements(i)), size_.push_back(even_tile(elements_.back(), kLightTile, 64));
+      first_.push_back(first_.back() + tile_count(elements_.back(), size_.back()));
+    }
+  }
+  int64_t tiles() const { return first_.back(); }
+  /// The number of the first tile of tensor i; that of i + 1 is one more than its last.
+  int64_t first(int i) const { return first_[static_cast<size_t>(i)]; }
+  /// body(tile, tensor, begin, end).
+  template <class F> void each(int threads, F&& body) const {
+    parallel_tiles(tiles(), threads, [&](int64_t tile) {
+      const auto i = static_cast<size_t>(std::upper_bound(first_.begin(), first_.end(), tile) - first_.begin() - 1);
+      const int64_t begin = (tile - first_[i]) * size_[i];
+      body(tile, static_cast<int>(i), begin, std::min(elements_[i], begin + size_[i]));
+    });
+  }
+
+ private:
+  std::vector<int64_t> elements_, size_, first_;
+};
+
 /// The operands of a call for `names` (of one parameter) times as many parameters as it has, then those of `tail`, with the
 /// shared scalars and one more scalar per parameter for each of `own`.
 class ManyArguments {
@@ -58,13 +83,8 @@ class ManyArguments {
 
   /// body(parameter, begin, end) over the elements of all parameters.
   template <class F> void tiles(F&& body) const {
-    std::vector<int64_t> first{0};
-    for (int i = 0; i < count_; ++i) first.push_back(first.back() + tile_count(elements(i), kLightTile));
-    parallel_tiles(first.back(), at().threads(), [&](int64_t tile) {
-      const auto i = static_cast<int>(std::upper_bound(first.begin(), first.end(), tile) - first.begin() - 1);
-      const int64_t begin = (tile - first[static_cast<size_t>(i)]) * kLightTile;
-      body(i, begin, std::min(elements(i), begin + kLightTile));
-    });
+    const ManyTiles cut(count_, [&](int i) { return elements(i); });
+    cut.each(at().threads(), [&](int64_t, int i, int64_t begin, int64_t end) { body(i, begin, end); });
   }
 
  private:

@@ -39,16 +39,16 @@ template <int kOperands> Nest<kOperands> nest_of(const TensorView* const (&opera
   return nest;
 }
 
-/// run(offsets of the operands, their innermost strides, offset of y, n) over innermost runs, at most kLightTile long.
+/// run(offsets of the operands, their innermost strides, offset of y, n) over innermost runs, of about a tile at most.
 template <int kOperands, class F>
 void each_run(const TensorView* const (&operands)[kOperands], const TensorView& y, int threads, F&& run) {
   if (y.numel == 0) return;
   const Nest<kOperands> nest = nest_of(operands, y);
   const int inner = nest.rank - 1;
-  const int64_t length = nest.dim[inner], pieces = tile_count(length, kLightTile);
-  row_tiles<kLightTile>(y.numel / length * pieces, std::min(length, kLightTile), threads, [&](int64_t first, int64_t last) {
+  const int64_t length = nest.dim[inner], piece = even_tile(length, kLightTile, 64), pieces = tile_count(length, piece);
+  row_tiles<kLightTile>(y.numel / length * pieces, piece, threads, [&](int64_t first, int64_t last) {
     for (int64_t segment = first; segment < last; ++segment) {
-      const int64_t row = segment / pieces, begin = segment % pieces * kLightTile;
+      const int64_t row = segment / pieces, begin = segment % pieces * piece;
       int64_t rest = row, at[kOperands];
       for (int o = 0; o < kOperands; ++o) at[o] = begin * nest.stride[inner][o];
       for (int d = inner - 1; d >= 0; --d) {
@@ -56,7 +56,7 @@ void each_run(const TensorView* const (&operands)[kOperands], const TensorView& 
         rest /= nest.dim[d];
         for (int o = 0; o < kOperands; ++o) at[o] += step * nest.stride[d][o];
       }
-      run(at, nest.stride[inner], row * length + begin, std::min(kLightTile, length - begin));
+      run(at, nest.stride[inner], row * length + begin, std::min(piece, length - begin));
     }
   });
 }

@@ -1,6 +1,7 @@
 #include "scale.h"
 
 #include "arguments.h"
+#include "many.h"
 #include "tiles.h"
 
 OCTAVO_CLONES static void scale_tile(const float* x, float* y, int64_t n, float factor) {
@@ -39,4 +40,15 @@ OCTAVO_KERNEL_BF16(accumulate, OwnBf16::any()) {
   const int64_t n = a[0].numel;
   a.run([&]<class T>(T) { accumulate_reference(a.data<const T>(0), a.data<T>(1), n); },
         [&] { accumulate(a.floats(0), a.floats(1), n, a.threads()); });
+}
+
+OCTAVO_KERNEL(accumulate_many) {
+  const ManyArguments a(call, "accumulate_many", {"x", "y"}, {}, {});
+  a.at().run(
+      [&]<class T>(T) { for (int i = 0; i < a.count(); ++i) accumulate_reference(a.data<const T>(i, 0), a.data<T>(i, 1), a.elements(i)); },
+      [&] {
+        a.tiles([&](int i, int64_t begin, int64_t end) {
+          accumulate_tile(a.data<const float>(i, 0) + begin, a.data<const float>(i, 1) + begin, a.data<float>(i, 1) + begin, end - begin);
+        });
+      });
 }

@@ -1,4 +1,4 @@
-// scale: y = factor * x.  accumulate: y += x.  Same shape; y may be x.
+// scale: y = factor * x.  accumulate: y += x.  Same shape; y may be x.  accumulate_many: (x1, y1), (x2, y2), ..., one team for all (many.h).
 #pragma once
 #include "floats.h"
 

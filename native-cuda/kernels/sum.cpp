@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "list_names.h"
+#include "many.h"
 #include "tiles.h"
 
 OCTAVO_CLONES static double sum_tile(const float* x, int64_t n) {
@@ -43,19 +44,15 @@ OCTAVO_KERNEL(sum_all_backward) {
         [&] { sum_all_backward(a.data<const float>(0), a.data<float>(1), n, a.threads()); });
 }
 
-/// One team for the tiles of all tensors: most gradients are smaller than a tile.
 static void sum_squares(const Arguments& a, int count, double* y) {
-  std::vector<int64_t> first{0};
-  for (int i = 0; i < count; ++i) first.push_back(first.back() + tile_count(a[i].numel, kLightTile));
-  std::vector<double> partial(static_cast<size_t>(first.back()));
-  parallel_tiles(first.back(), a.threads(), [&](int64_t tile) {
-    const auto i = std::upper_bound(first.begin(), first.end(), tile) - first.begin() - 1;
-    const int64_t begin = (tile - first[static_cast<size_t>(i)]) * kLightTile, end = std::min(a[static_cast<int>(i)].numel, begin + kLightTile);
-    partial[static_cast<size_t>(tile)] = sum_squares_tile(a.data<const float>(static_cast<int>(i)) + begin, end - begin);
+  const ManyTiles cut(count, [&](int i) { return a[i].numel; });
+  std::vector<double> partial(static_cast<size_t>(cut.tiles()));
+  cut.each(a.threads(), [&](int64_t tile, int i, int64_t begin, int64_t end) {
+    partial[static_cast<size_t>(tile)] = sum_squares_tile(a.data<const float>(i) + begin, end - begin);
   });
   for (int i = 0; i < count; ++i) {
     y[i] = 0;
-    for (int64_t tile = first[static_cast<size_t>(i)]; tile < first[static_cast<size_t>(i) + 1]; ++tile) y[i] += partial[static_cast<size_t>(tile)];
+    for (int64_t tile = cut.first(i); tile < cut.first(i + 1); ++tile) y[i] += partial[static_cast<size_t>(tile)];
   }
 }
 

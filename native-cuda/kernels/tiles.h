@@ -9,23 +9,31 @@
 #include "../common/clones.h"
 #include "../common/parallel.h"
 
-// Elements per tile: 20 to 60 microseconds of work, several times what waking a sleeping thread costs.
+// Elements per tile at most: 10 to 60 microseconds of work, several times what handing it to a thread costs.
 constexpr int64_t kTileElements = 32768;  // arithmetic with exp and the like, 0.5 to 2 ns an element
-constexpr int64_t kLightTile = 131072;    // copies, additions, normalisations: 0.1 to 0.3 ns an element
+constexpr int64_t kLightTile = 65536;     // copies, additions, normalisations: 0.1 to 0.3 ns an element
+
+/// The length of the tiles of `n`, at most `most`, a multiple of `grain`: as many as 1, 2 and 4 threads share evenly, all of about the same
+/// length. (With tiles of `most` a little more than one of them, 257 tokens of 256, would be one thread's work.)
+constexpr int64_t even_tile(int64_t n, int64_t most, int64_t grain) {
+  if (n <= most) return std::max<int64_t>(1, n);
+  return tile_count(tile_count(n, tile_count(tile_count(n, most), 4) * 4), grain) * grain;
+}
 
 /// body(begin, end) over [0, n).
 template <int64_t kTile = kTileElements, class F> void element_tiles(int64_t n, int threads, F&& body) {
-  parallel_tiles(tile_count(n, kTile), threads, [&](int64_t tile) { body(tile * kTile, std::min(n, (tile + 1) * kTile)); });
+  const int64_t size = even_tile(n, kTile, 64);
+  parallel_tiles(tile_count(n, size), threads, [&](int64_t tile) { body(tile * size, std::min(n, (tile + 1) * size)); });
 }
 
-/// Rows that fill a tile, at least one.
-template <int64_t kTile> constexpr int64_t rows_per_tile(int64_t cols) {
-  return std::max<int64_t>(1, kTile / std::max<int64_t>(1, cols));
+/// Rows of a tile, at least one.
+template <int64_t kTile> constexpr int64_t rows_per_tile(int64_t rows, int64_t cols) {
+  return even_tile(rows, std::max<int64_t>(1, kTile / std::max<int64_t>(1, cols)), 1);
 }
 
 /// body(first, last) over [0, rows), about a tile of elements at a time.
 template <int64_t kTile = kTileElements, class F> void row_tiles(int64_t rows, int64_t cols, int threads, F&& body) {
-  const int64_t per_tile = rows_per_tile<kTile>(cols);
+  const int64_t per_tile = rows_per_tile<kTile>(rows, cols);
   parallel_tiles(tile_count(rows, per_tile), threads, [&](int64_t tile) {
     body(tile * per_tile, std::min(rows, (tile + 1) * per_tile));
   });
@@ -33,8 +41,9 @@ template <int64_t kTile = kTileElements, class F> void row_tiles(int64_t rows, i
 
 /// The sum over [0, n) of what body(begin, end) returns, one f64 partial per tile, added in index order.
 template <int64_t kTile = kTileElements, class F> double sum_tiles(int64_t n, int threads, F&& body) {
-  std::vector<double> partial(static_cast<size_t>(tile_count(n, kTile)));
-  element_tiles<kTile>(n, threads, [&](int64_t begin, int64_t end) { partial[begin / kTile] = body(begin, end); });
+  const int64_t size = even_tile(n, kTile, 64);
+  std::vector<double> partial(static_cast<size_t>(tile_count(n, size)));
+  element_tiles<kTile>(n, threads, [&](int64_t begin, int64_t end) { partial[begin / size] = body(begin, end); });
   double total = 0;
   for (double p : partial) total += p;
   return total;
@@ -43,7 +52,7 @@ template <int64_t kTile = kTileElements, class F> double sum_tiles(int64_t n, in
 /// out[c] = sum over rows, where body(first, last, line) adds rows [first, last) into the f32 line[0, cols).
 template <class F> void column_sums(int64_t rows, int64_t cols, int threads, float* out, F&& body) {
   constexpr int64_t kBlockRows = 128;
-  const int64_t per_chunk = std::max(rows_per_tile<kLightTile>(cols), tile_count(rows, 64));
+  const int64_t per_chunk = even_tile(rows, std::max(kLightTile / std::max<int64_t>(1, cols), tile_count(rows, 64)), 8);
   const int64_t chunks = tile_count(rows, per_chunk);
   std::vector<double> sums(static_cast<size_t>(chunks * cols), 0.0);
   parallel_tiles(chunks, threads, [&](int64_t chunk) {

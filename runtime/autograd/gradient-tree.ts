@@ -1,5 +1,5 @@
 import { RuntimeError } from "../errors.ts";
-import { type Tensor, accumulate } from "../tensor/index.ts";
+import { type Tensor, accumulateMany } from "../tensor/index.ts";
 
 type Named = Map<string, Tensor>;
 
@@ -84,14 +84,13 @@ function pathToRoot(index: number, count: number): (readonly [low: number, high:
 
 /** left + right, in left's storage. */
 function merge(left: Named, right: Named): Named {
+  const pairs: [Tensor, Tensor][] = [];
   for (const [name, tensor] of right) {
     const sum = left.get(name);
-    if (sum === undefined) {
-      left.set(name, tensor);
-    } else {
-      accumulate(tensor, sum);
-      tensor.dispose();
-    }
+    if (sum === undefined) left.set(name, tensor);
+    else pairs.push([tensor, sum]);
   }
+  accumulateMany(pairs);
+  for (const [tensor] of pairs) tensor.dispose();
   return left;
 }

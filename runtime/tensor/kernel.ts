@@ -30,6 +30,7 @@ export function kernel(name: string): Launch {
 const fill = kernel("fill");
 const copy = kernel("copy");
 const accumulateKernel = kernel("accumulate");
+const accumulateManyKernel = kernel("accumulate_many");
 const collectKernel = kernel("collect");
 const writeRowsKernel = kernel("write_rows");
 
@@ -60,6 +61,18 @@ export function assign(x: Tensor, y: Tensor): void {
 export function accumulate(x: Tensor, y: Tensor): void {
   y.mustBeWritable("accumulate");
   accumulateKernel([x, y]);
+}
+
+/**
+ * y += x in place for many pairs (x, y) at once, each of one dtype and shape: the bits of `accumulate`, in few commands. Not recorded.
+ * Pairs of bf16 have commands of their own.
+ */
+export function accumulateMany(pairs: readonly (readonly [x: Tensor, y: Tensor])[]): void {
+  for (const dtype of ["f32", "f64"] as const) {
+    const alike = pairs.filter(([, y]) => y.dtype === dtype);
+    for (let start = 0; start < alike.length; start += operandsPerCall / 2) accumulateManyKernel(alike.slice(start, start + operandsPerCall / 2).flat());
+  }
+  for (const [x, y] of pairs) if (y.dtype !== "f32" && y.dtype !== "f64") accumulate(x, y);
 }
 
 /** The elements of all of them in order -> f64 (how many they are), to be read at once. At most 511 tensors. */

@@ -1,7 +1,8 @@
 /**
  * Where the joint step's time goes, kernel by kernel. No bar: it is read before something is made faster.
- * `npm run bench -- profile [--json] [--write] [--preset=small] [--batch=4] [--steps=4] [--threads=1] [--precision=f32|bf16] [--top=15] [--shapes]`
+ * `npm run bench -- profile [--json] [--write] [--preset=small] [--batch=4] [--microbatches=2] [--steps=4] [--threads=1] [--precision=f32|bf16] [--top=15] [--shapes] [--eager]`
  *
+ * The step is compiled, as training's is (`--eager` leaves that out); its batches take turns and each has been replayed before the clock starts.
  * A case is a kernel's milliseconds per step, by the clock and (cpu) of the stream's thread alone (with --shapes: a kernel with one set of operand shapes), its share, its GB/s (operands' bytes, each once)
  * and, for products, GFLOP/s (on one thread by its CPU time, so that others on the machine do not count). "outside of kernels" is the rest of the step by the clock: JavaScript, copies, waiting.
  */
@@ -13,10 +14,10 @@ import { type Preset, openJointStep } from "./peers/joint-step.ts";
 import { keep, report, reportFlags, rounded, say } from "./report.ts";
 
 const { values: flags } = parseArgs({ options: {
-  ...reportFlags, preset: { type: "string", default: "small" }, batch: { type: "string", default: "4" }, steps: { type: "string", default: "4" },
-  threads: { type: "string", default: "1" }, top: { type: "string", default: "15" }, precision: { type: "string", default: "f32" }, shapes: { type: "boolean", default: false },
+  ...reportFlags, preset: { type: "string", default: "small" }, batch: { type: "string", default: "4" }, microbatches: { type: "string", default: "2" }, steps: { type: "string", default: "4" },
+  threads: { type: "string", default: "1" }, top: { type: "string", default: "15" }, precision: { type: "string", default: "f32" }, shapes: { type: "boolean", default: false }, eager: { type: "boolean", default: false },
 } });
-const steps = Number(flags.steps), batch = Number(flags.batch), threads = Number(flags.threads);
+const batches = 2, steps = Number(flags.steps), batch = Number(flags.batch), threads = Number(flags.threads);
 if (!precisions.some((known) => known === flags.precision)) throw new RuntimeError("ERR_INPUT", `--precision: expected ${precisions.join(" or ")}, got ${flags.precision}.`);
 
 interface Share { name: string; calls: number; ms: number; cpu: number; bytes: number; flop: number }
@@ -32,10 +33,10 @@ function flopOf(kernel: string, operands: string): number {
   return kernel === "attention_backward" ? 10 * sizeOf(b) * c[c.length - 2] : 0;
 }
 
-const step = await openJointStep(flags.preset as Preset, { batch, microbatches: Math.min(4, batch), batches: 4, filled: false, precision: flags.precision as Precision });
+const step = await openJointStep(flags.preset as Preset, { batch, microbatches: Number(flags.microbatches), batches, filled: false, precision: flags.precision as Precision, compile: !flags.eager });
 try {
   await step.useThreads(threads);
-  for (let i = 0; i < 4; i++) await step.time(i);
+  for (let i = 0; i < 4 * batches; i++) await step.time(i);
   native().timings(true);
   let seconds = 0;
   for (let i = 0; i < steps; i++) seconds += (await step.time(i)).seconds;

@@ -59,6 +59,7 @@ export function optimizerRows(R: number, C: number): Row[] {
     row("sgd_many", [...parts(() => [pp, pg, pp]), numbers], { scalars: [0.9, ...decays] }),
     row("ema", [p, g], { scalars: [0.999] }),
     row("ema_many", parts(() => [pp, pg]), { scalars: [0.999] }),
+    row("accumulate_many", parts(() => [pg, pp])),
   ];
 }
 

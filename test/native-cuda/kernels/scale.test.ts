@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { firstDifference, noise, run, single } from "../device.ts";
-import { family } from "../harness.ts";
+import { type Operand, firstDifference, noise, run, single } from "../device.ts";
+import { family, refuses } from "../harness.ts";
 
 family("scale", (...shape) => ({ inputs: { x: noise(shape, 1) }, outputs: { y: shape }, kernels: { scale: ["x y", -0.3] } }), [[0], [1], [3], [17], [5, 60001]]);
 
@@ -17,4 +17,25 @@ describe("accumulate", () => {
       assert.equal(firstDifference(again, fast), -1);
     });
   }
+});
+
+describe("accumulate_many", () => {
+  const sizes = [[3, 5], [0], [1], [65536], [131585], [2, 65537]];
+
+  for (const [title, convert] of [["f32", single], ["f64", (o: Operand) => o]] as const) {
+    it(`gives each pair the bits of accumulate, in ${title}, on any number of threads and in the reference`, async () => {
+      const pairs = sizes.map((shape, i) => [convert(noise(shape, i)), { ...convert(noise(shape, 100 + i)), update: true }]);
+      const alone: Awaited<ReturnType<typeof run>> = [];
+      for (const pair of pairs) alone.push(...await run("accumulate", pair, [], { threads: 1 }));
+      for (const settings of [{ threads: 1 }, { threads: 2 }, { threads: 3 }, { threads: 8 }, { kernels: "reference" }] as const) {
+        const together = await run("accumulate_many", pairs.flat(), [], settings);
+        assert.equal(together.length, sizes.length);
+        together.forEach((sum, i) => assert.equal(firstDifference(sum, alone[i]), -1, `pair ${i}, ${JSON.stringify(settings)}`));
+      }
+    });
+  }
+
+  it("names the pair that does not fit", async () => {
+    await refuses(run("accumulate_many", [noise([2], 1), { ...noise([2], 2), update: true }, noise([3], 3), { ...noise([4], 4), update: true }]), /accumulate_many: y2 expected f64 \(3\) as x2, got f64 \(4\)/);
+  });
 });
