@@ -81,6 +81,10 @@ export const llamaDecoder = definePlugin({
     },
     out: { hidden: port(["B", "A", width]), embedding: port([vocabulary, width]) },
   }),
+  tensor: ({ heads, kv_heads, hidden, vocabulary, share_base_with_text, tied }) => {
+    if (share_base_with_text) return { refused: { option: "share_base_with_text", because: "the base comes as one tensor, which no member has" } };
+    return { ...nn.llamaTensorPlan("decoder.layers.*"), vocabulary: ["decoder.embed_tokens", ...(tied ? [] : ["decoder.lm_head"])], divides: { heads, kv_heads, hidden, vocabulary } };
+  },
   create(o): GenerativeDecoder & { adapters: nn.AdapterSet } {
     const { width, pad_id, compile } = o, window = o.window ?? undefined;
     const { headDim, table, layers, norm, adapters, named } = stackOf(o);
@@ -94,7 +98,7 @@ export const llamaDecoder = definePlugin({
 
     const embed = (ids: Tensor, precision: ForwardContext["precision"]): Tensor => toPrecision(table.forward(ids), precision);
     /** (V, D): its rows turn states into logits. */
-    const headTable = (): Tensor => lmHead?.weight.value ?? table.table();
+    const headTable = (): Tensor => (lmHead ? nn.wholeOf(lmHead.weight, lmHead.weight.value) : table.table());
 
     /** x (B, N, D), the last N of the keys, with a window without gaps between real ones -> states (B, N, D) before the final norm. `done`: of a layer. */
     function run(x: Tensor, positions: Tensor, keyMask: Tensor, { cached, keys, done }: { cached?: { at: Tensor; caches: readonly nn.KeyValueCache[] }; keys?: ForwardContext; done?(layer: number): void }): Tensor {

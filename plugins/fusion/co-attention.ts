@@ -23,6 +23,10 @@ export const coAttention = definePlugin({
   }).refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
   ports: (o) => sequencePorts({ ...o, modalities: "both" }),
   maxDims: sequenceMaxDims,
+  tensor: ({ heads, width }) => {
+    const each = (...parts: string[]) => parts.map((part) => `fusion.blocks.*.*.${part}`);
+    return { column: each("q", "k", "v", "mlp.fc1"), row: each("proj", "mlp.fc2"), divides: { heads, hidden: 4 * width } };
+  },
   create(o) {
     const joined = sequence({ ...o, modalities: "both" });
     const blocks = Array.from({ length: o.layers }, () => ({ image: side(o), text: side(o) }));
@@ -63,7 +67,7 @@ function side({ width, heads, eps }: { width: number; heads: number; eps: number
     parameters: () => nn.collect(parts),
     forward(x, other, mask) {
       const seen = parts.norm_other.forward(other);
-      const found = attention({ q: parts.q.forward(parts.norm1.forward(x)), k: parts.k.forward(seen), v: parts.v.forward(seen), keyMask: mask, heads });
+      const found = attention({ q: parts.q.forward(parts.norm1.forward(x)), k: parts.k.forward(seen), v: parts.v.forward(seen), keyMask: mask, heads: nn.headsOf(heads, parts.q.weight.split).heads });
       const asked = add(x, parts.proj.forward(found));
       return add(asked, parts.mlp.forward(parts.norm2.forward(asked)));
     },

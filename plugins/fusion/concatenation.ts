@@ -12,6 +12,7 @@ export const concatenation = definePlugin({
   options: z.strictObject({ ...sequenceOptions, eps: z.number().positive().default(1e-6) }),
   ports: sequencePorts,
   maxDims: sequenceMaxDims,
+  tensor: () => ({}),
   create(o) {
     const joined = sequence(o);
     const norm = nn.layerNorm({ width: o.width, eps: o.eps });

@@ -28,6 +28,14 @@ export const multiway = definePlugin({
     .refine((o) => o.width % o.heads === 0, { error: "width must be a multiple of heads", path: ["heads"] }),
   ports: sequencePorts,
   maxDims: sequenceMaxDims,
+  tensor: ({ layers, vision_language_layers: joint, heads, width }) => {
+    const experts = [...(joint > 0 ? ["mlp_vl"] : []), ...(joint < layers ? ["mlp_imag", "mlp_text"] : [])];
+    const each = (...parts: string[]) => parts.map((part) => `fusion.blocks.*.${part}`), fc = (layer: string) => experts.map((expert) => `${expert}.${layer}`);
+    return {
+      column: each("attn.qkv", ...fc("fc1")), row: each("attn.proj", ...fc("fc2")), packed: { "fusion.blocks.*.attn.qkv": 3 },
+      along: { "fusion.blocks.*.attn.q_bias": 0, "fusion.blocks.*.attn.v_bias": 0 }, divides: { heads, hidden: 4 * width },
+    };
+  },
   create(o) {
     const joined = sequence(o, { positions: o.position_per_layer ? "apart" : "added" });
     const blocks = Array.from({ length: o.layers }, (_, i) => nn.multiwayBlock({

@@ -56,6 +56,15 @@ export const beit = definePlugin({
       },
     };
   },
+  tensor: ({ heads, width, rel_pos_bias, cls_pt }) => {
+    const blocks = ["vision.blocks.*", ...(cls_pt ? ["vision.cls_pt_layers.*"] : [])], each = (...parts: string[]) => blocks.flatMap((block) => parts.map((part) => `${block}.${part}`));
+    const tables = { none: [], shared: ["vision.rel_pos_bias.relative_position_bias_table"], per_layer: each("attn.relative_position_bias_table") }[rel_pos_bias];
+    return {
+      column: each("attn.qkv", "mlp.fc1"), row: each("attn.proj", "mlp.fc2"), packed: Object.fromEntries(each("attn.qkv").map((path) => [path, 3])),
+      along: { ...Object.fromEntries(each("attn.q_bias", "attn.v_bias").map((path) => [path, 0])), ...Object.fromEntries(tables.map((path) => [path, 1])) },
+      divides: { heads, hidden: 4 * width },
+    };
+  },
   create(o) {
     const { image, patch, width, heads, eps, cls_pt } = o;
     const grid = [image / patch, image / patch] as const;

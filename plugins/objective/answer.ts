@@ -10,10 +10,9 @@
  */
 import { z } from "zod";
 import {
-  add, boxGiou, boxL1, crossEntropy, definePlugin, gatherRows, linear, nn, port, relu, reshape, scale, sigmoid, widen,
+  add, boxGiou, boxL1, definePlugin, gatherRows, nn, port, relu, reshape, scale, sigmoid, widen,
   type Tensor, type TensorComponent,
 } from "../../runtime/index.ts";
-import { correct } from "./correct.ts";
 import { labelledRows } from "./labelled-rows.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { splitByKind } from "./split-labels.ts";
@@ -49,6 +48,7 @@ export const answer = definePlugin({
       accuracy: port([1], { gradient: false }),
     },
   }),
+  tensor: ({ vocabulary }) => ({ divides: { vocabulary } }),
   create({ width, location_base, location_bins, location_weight, l1_weight, giou_weight }): AnswerObjective {
     // Uniform in +-1 / sqrt(inputs), as DETR's head starts.
     const layer = (out: number) => nn.linear({ in: width, out, init: { kind: "uniform", bound: width ** -0.5 } });
@@ -65,13 +65,13 @@ export const answer = definePlugin({
       parameters: () => parameters,
       boxes,
       // hidden (B, A, D), embedding (V, D), Na counted positions, K boxes -> loss and its four parts, accuracy (1)
-      forward: ({ hidden, embedding, labels, dec_index, dec_targets, box_targets, box_index }, { counts }) => {
+      forward: ({ hidden, embedding, labels, dec_index, dec_targets, box_targets, box_index }, { counts, members }) => {
         const { rows, targets } = labelledRows("objective/answer", hidden,
           { labels, index: dec_index, targets: dec_targets }, ["labels", "dec_index", "dec_targets"]);
-        const logits = linear(rows, embedding);
+        const words = nn.vocabularyHead(members), logits = words.logits(rows, embedding);
         const { text, location } = splitByKind(targets, locations);
-        const textLoss = crossEntropy(logits, text, { weight: meanWeight(counts, "answer_text_tokens") });
-        const locationLoss = crossEntropy(logits, location, { weight: meanWeight(counts, "answer_loc_tokens") });
+        const textLoss = words.crossEntropy(logits, text, { weight: meanWeight(counts, "answer_text_tokens") });
+        const locationLoss = words.crossEntropy(logits, location, { weight: meanWeight(counts, "answer_loc_tokens") });
         const predicted = boxes(gatherRows(reshape(hidden, [hidden.shape[0] * hidden.shape[1], width]), box_index));
         const perBox = meanWeight(counts, "boxes");
         const perToken = meanWeight({ tokens: counts.answer_text_tokens + counts.answer_loc_tokens }, "tokens");
@@ -80,7 +80,7 @@ export const answer = definePlugin({
         const tokenLoss = add(textLoss, scale(locationLoss, location_weight));
         return {
           loss: add(tokenLoss, add(scale(l1, l1_weight), scale(giou, giou_weight))),
-          text_loss: textLoss, loc_loss: locationLoss, l1_loss: l1, giou_loss: giou, accuracy: correct(logits, targets, perToken),
+          text_loss: textLoss, loc_loss: locationLoss, l1_loss: l1, giou_loss: giou, accuracy: words.correct(logits, targets, perToken),
         };
       },
       targets: ({ labels, dec_targets }) => dec_targets ?? reshape(labels, [labels.size]),

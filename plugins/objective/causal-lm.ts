@@ -4,7 +4,7 @@
  * never held at once. An evaluation adds `perplexity`, exp of the mean loss per token. LongLoRA extends contexts with it (Chen et al. 2023).
  */
 import { z } from "zod";
-import { definePlugin, linearCrossEntropy, port } from "../../runtime/index.ts";
+import { definePlugin, nn, port } from "../../runtime/index.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { beforeEach, headPorts } from "./next-token.ts";
 
@@ -18,12 +18,13 @@ export const causalLm = definePlugin({
   }),
   counts: ["lm_tokens"],
   ports: (o) => ({ in: { ...headPorts(o), labels: port(["B", "T"], { dtype: "i32" }) }, out: { loss: port([1]) } }),
+  tensor: ({ vocabulary }) => ({ divides: { vocabulary } }),
   create: ({ weight }) => ({
     parameters: () => ({}),
     // states (B, T, D), head (V, D), labels (B, T) -> loss (1)
-    forward: ({ states, head, labels }, { counts }) => {
+    forward: ({ states, head, labels }, { counts, members }) => {
       const { rows, targets } = beforeEach(states, labels);
-      return { loss: linearCrossEntropy(rows, head, undefined, targets, { weight: meanWeight(counts, "lm_tokens", weight) }) };
+      return { loss: nn.linearCrossEntropy(rows, head, targets, { weight: meanWeight(counts, "lm_tokens", weight), members }) };
     },
     judge: ({ means }): Record<string, number> => (weight === 0 ? {} : { perplexity: Math.exp(means.loss / weight) }),
   }),

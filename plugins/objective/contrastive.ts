@@ -34,6 +34,7 @@ export const contrastive = definePlugin({
       : { image: port(["B", width]), text: port(["B", width]), logit_scale: port([1]) },
     out: { loss: port([1]), accuracy: port([1], { gradient: false }) },
   }),
+  tensor: () => ({}),
   create({ source, width, grid, weight }) {
     if (source === "embeddings") {
       return { parameters: () => ({}), forward: ({ image, text, logit_scale }) => symmetric(image, text, logit_scale, weight) };

@@ -1,9 +1,7 @@
-import { argmax, cast, eq, scale, sum, withoutRecording, type Tensor } from "../../runtime/index.ts";
+import { nn } from "../../runtime/index.ts";
 
 /**
  * How many rows rank their target first, times `share`: with one over the batch's count, a microbatch's part of the batch's accuracy.
  * logits (K, C), targets i32 (K) -> (1). A target of -100 is never ranked first. Nothing is recorded for the way back.
  */
-export function correct(logits: Tensor, targets: Tensor, share: number): Tensor {
-  return withoutRecording(() => scale(sum(cast(eq(argmax(logits, -1), targets), "f32")), share));
-}
+export const { correct } = nn.vocabularyHead();

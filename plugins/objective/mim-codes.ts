@@ -19,6 +19,7 @@ export const mimCodes = definePlugin({
     in: { ...maskedPatchesPorts(o), codes: port(["B", patchesOf(o)], { dtype: "i32" }) },
     out: { loss: port([1]), accuracy: port([1], { gradient: false }), ...branchPorts(o) },
   }),
+  tensor: () => ({}),
   create({ codes: count, weight, ...o }) {
     const heads = maskedPatches(o, count);
     return {

@@ -24,6 +24,7 @@ export const mimTeacher = definePlugin({
     in: { ...maskedPatchesPorts(o), targets: port(["B", patchesOf(o), o.targets], { gradient: false }) },
     out: { loss: port([1]), mse: port([1], { gradient: false }), ...branchPorts(o) },
   }),
+  tensor: () => ({}),
   create({ targets: width, weight, loss: kind, ...o }) {
     const heads = maskedPatches(o, width);
     const meanSquare = (predictions: Tensor, wanted: Tensor, share: number) =>

@@ -5,8 +5,7 @@
  * tokens whose word is ranked first.
  */
 import { z } from "zod";
-import { crossEntropy, definePlugin, gelu, linear, nn, port, reshape } from "../../runtime/index.ts";
-import { correct } from "./correct.ts";
+import { definePlugin, gelu, nn, port, reshape } from "../../runtime/index.ts";
 import { labelledRows } from "./labelled-rows.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { textStates } from "./memory-parts.ts";
@@ -31,6 +30,7 @@ export const mlm = definePlugin({
     },
     out: { loss: port([1]), accuracy: port([1], { gradient: false }) },
   }),
+  tensor: ({ vocabulary }) => ({ divides: { vocabulary } }),
   create({ width, text_width, vocabulary, grid, weight }) {
     const dense = nn.linear({ in: width, out: text_width });
     const norm = nn.layerNorm({ width: text_width, eps: 1e-5 });
@@ -39,12 +39,12 @@ export const mlm = definePlugin({
     return {
       parameters: () => parameters,
       // memory (B, M, D), embedding (V, Dt), Nm labelled tokens -> loss, accuracy (1)
-      forward: ({ memory, embedding, labels, mlm_index, mlm_targets }, { counts }) => {
+      forward: ({ memory, embedding, labels, mlm_index, mlm_targets }, { counts, members }) => {
         const { rows, targets } = labelledRows("objective/mlm", textStates(memory, grid),
           { labels, index: mlm_index, targets: mlm_targets }, ["labels", "mlm_index", "mlm_targets"]);
-        const logits = linear(norm.forward(gelu(dense.forward(rows))), embedding, bias.value);
+        const words = nn.vocabularyHead(members), logits = words.logits(norm.forward(gelu(dense.forward(rows))), embedding, bias.value);
         const share = meanWeight(counts, "mlm_tokens");
-        return { loss: crossEntropy(logits, targets, { weight: weight * share }), accuracy: correct(logits, targets, share) };
+        return { loss: words.crossEntropy(logits, targets, { weight: weight * share }), accuracy: words.correct(logits, targets, share) };
       },
       targets: ({ labels, mlm_targets }) => mlm_targets ?? reshape(labels, [labels.size]),
     };

@@ -5,8 +5,7 @@
  * Source: BehnamGhader et al. 2024 (LLM2Vec), section 2.
  */
 import { z } from "zod";
-import { crossEntropy, definePlugin, linear, port, reshape, slice } from "../../runtime/index.ts";
-import { correct } from "./correct.ts";
+import { definePlugin, nn, port, reshape, slice } from "../../runtime/index.ts";
 import { meanWeight } from "./mean-weight.ts";
 import { askedBefore, headPorts } from "./next-token.ts";
 
@@ -28,13 +27,14 @@ export const mntp = definePlugin({
     },
     out: { loss: port([1]), accuracy: port([1], { gradient: false }) },
   }),
+  tensor: ({ vocabulary }) => ({ divides: { vocabulary } }),
   create: ({ weight }) => ({
     parameters: () => ({}),
     // states (B, T, D), head (V, D) -> loss, accuracy (1)
-    forward: ({ states, head, labels, mntp_index: index, mntp_targets }, { counts }) => {
+    forward: ({ states, head, labels, mntp_index: index, mntp_targets }, { counts, members }) => {
       const { rows, targets } = askedBefore("objective/mntp", states, { labels, index, targets: mntp_targets }, ["labels", "mntp_index", "mntp_targets"]);
-      const logits = linear(rows, head), share = meanWeight(counts, "mntp_tokens");
-      return { loss: crossEntropy(logits, targets, { weight: weight * share }), accuracy: correct(logits, targets, share) };
+      const words = nn.vocabularyHead(members), logits = words.logits(rows, head), share = meanWeight(counts, "mntp_tokens");
+      return { loss: words.crossEntropy(logits, targets, { weight: weight * share }), accuracy: words.correct(logits, targets, share) };
     },
     targets: ({ labels, mntp_targets }) => mntp_targets ?? reshape(slice(labels, 1, 1, labels.shape[1] - 1), [labels.size - labels.shape[0]]),
   }),

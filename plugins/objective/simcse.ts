@@ -22,6 +22,7 @@ export const simcse = definePlugin({
     in: { queries: port(["B", width]), documents: port(["B", width]) },
     out: { loss: port([1]), accuracy: port([1], { gradient: false }) },
   }),
+  tensor: () => ({}),
   create: ({ temperature, weight }) => ({
     parameters: () => ({}),
     // queries, documents (B, D) -> loss, accuracy (1)

@@ -31,6 +31,7 @@ export const vqKdLoss = definePlugin({
     },
     out: { loss: port([1]), rec_loss: port([1], { gradient: false }), quant_loss: port([1], { gradient: false }), codes_used: port([1], { gradient: false }) },
   }),
+  tensor: () => ({}),
   create: ({ patches, dim, codes: count, beta, weight }) => ({
     parameters: () => ({}),
     // z, z_q (B, P, D), codes (B, P), rec, targets (B, P, Tw) -> loss and its parts (1)

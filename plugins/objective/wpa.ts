@@ -22,6 +22,7 @@ export const wpa = definePlugin({
     in: { memory: port(["B", "M", width]), labels: port(["B", "T"], { dtype: "i32" }) },
     out: { loss: port([1]) },
   }),
+  tensor: () => ({}),
   create({ width, grid, weight }) {
     const dense = nn.linear({ in: width, out: width });
     const out = nn.linear({ in: width, out: 1 });

@@ -32,6 +32,7 @@ export const fourier = definePlugin({
     in: { text_boxes: port(["B", "T", 4], { gradient: false }), has_box: port(["B", "T"], { dtype: "u8" }) },
     out: { image: port([1 + grid * grid, width]), text: port(["B", "T", width]) },
   }),
+  tensor: () => ({}), // small
   create({ width, features, hidden, gamma, coord_scale, grid }) {
     const frequencies = new nn.Parameter([features / 2, 2], { kind: "normal", std: 1 / gamma }, { decay: false });
     // Uniform in +-1 / sqrt(inputs): a normal start of std 0.02 would leave positions a hundred times smaller than what they mark.

@@ -42,6 +42,13 @@ export const bert = definePlugin({
     },
     out: { embedding: port(["B", memory_width]) },
   }),
+  tensor: ({ heads, hidden, vocabulary }) => {
+    const each = (...parts: string[]) => parts.map((part) => `prompt.bert.encoder.layer.*.${part}`);
+    return {
+      column: each("attention.self.query", "attention.self.key", "attention.self.value", "intermediate.dense"), row: each("attention.output.dense", "output.dense"),
+      vocabulary: ["prompt.bert.embeddings.word_embeddings"], divides: { heads, hidden, vocabulary },
+    };
+  },
   create({ vocabulary, width, layers: depth, heads, hidden, positions, memory_width, eps, sam_pad }) {
     const table = (count: number) => nn.embedding({ count, width });
     const words = table(vocabulary), places = table(positions), types = table(2);

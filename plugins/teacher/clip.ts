@@ -42,6 +42,7 @@ export const clip = definePlugin({
     text: text({ vocabulary: 49408, context: 77, width: 512, layers: 12, heads: 8 }).optional(),
   }).refine(fits, misfit),
   ports: (o) => ports(o, { embeds: o.text !== undefined, masked: false, gradient: false }),
+  tensor: () => ({}),
   create: (o) => towers(o, o.text, { train: false, masked: false }),
 });
 
@@ -55,6 +56,7 @@ export const miniClip = definePlugin({
     train: z.boolean().default(true),
   }).refine(fits, misfit),
   ports: (o) => ports(o, { embeds: o.train, masked: true, gradient: o.train }),
+  tensor: () => ({}),
   create: (o) => towers(o, o.train ? o.text : undefined, { train: o.train, masked: true }),
 });
 

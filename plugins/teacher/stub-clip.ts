@@ -31,6 +31,7 @@ export const stubClip = definePlugin({
     in: { pixels: port(["B", 3, image, image], { gradient: false }) },
     out: { targets: port(["B", (image / patch) ** 2, targets], { gradient: false }) },
   }),
+  tensor: () => ({}),
   create({ seed, pixels: normalisation, ...shape }) {
     const tower = visionTower({ ...shape, start: (name, dims, std) => drawn(`teacher.${name}`, dims, std, seed) });
     const parameters = nn.freeze(nn.collect({ teacher: tower }));

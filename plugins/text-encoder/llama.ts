@@ -72,6 +72,11 @@ export const llamaEncoder = definePlugin({
       ...(share_base && { base: port([nn.llamaStackSize({ vocabulary, width, kvHeads: o.kv_heads, headDim: o.head_dim, ...o })]) }),
     },
   }),
+  tensor: ({ heads, kv_heads, hidden, vocabulary, attention, share_base, lm_head }) => {
+    if (attention === "s2") return { refused: { option: "attention: s2", because: "half of the heads have displaced groups, and which is known to all heads together only" } };
+    if (share_base) return { refused: { option: "share_base", because: "the base leaves as one tensor, which no member has" } };
+    return { ...nn.llamaTensorPlan("text.layers.*"), vocabulary: ["text.embed_tokens", ...(lm_head === "none" ? [] : ["text.lm_head"])], divides: { heads, kv_heads, hidden, vocabulary } };
+  },
   create(o): TensorComponent & { adapters: nn.AdapterSet } {
     const table = nn.embedding({ count: o.vocabulary, width: o.width });
     const layers = Array.from({ length: o.layers }, (_, i) => nn.llamaLayer({
@@ -117,7 +122,7 @@ export const llamaEncoder = definePlugin({
       forward: ({ text_ids, text_mask, pool_mask = text_mask }, context) => {
         const states = encode(text_ids, text_mask, context);
         const outputs: Record<string, Tensor> = { states, embedding: table.table() };
-        if (lmHead) outputs.head = lmHead.weight.value;
+        if (lmHead) outputs.head = nn.wholeOf(lmHead.weight, lmHead.weight.value);
         if (o.pooling) outputs.pooled = pooled(states, pool_mask, o.pooling);
         if (o.share_base) outputs.base = concat(base.map(({ value, size }) => reshape(value, [size])), 0);
         if (o.passes === 2) outputs.pooled_again = pooled(encode(text_ids, text_mask, secondPass(context)), pool_mask, o.pooling!);

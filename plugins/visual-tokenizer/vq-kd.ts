@@ -65,6 +65,7 @@ export const vqKd = definePlugin({
       },
     };
   },
+  tensor: () => ({}),
   create(o) {
     const { width, heads, eps, dim, train } = o;
     const shape = { patches: (o.image / o.patch) ** 2, width, heads, eps };

@@ -1,7 +1,8 @@
 import * as ops from "../ops/index.ts";
-import type { Tensor } from "../tensor/index.ts";
+import { type Tensor, zeros } from "../tensor/index.ts";
 import type { Randomness } from "./drop-path.ts";
 import type { Initializer } from "./initializer.ts";
+import { entered, wholeOf, wordsHere } from "./members.ts";
 import { type Adaptable, Adapters } from "./lora.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
 
@@ -18,11 +19,14 @@ export interface Layer extends Module {
 export interface Linear extends Layer, Adaptable {
   readonly weight: Parameter;
   readonly bias: Parameter | undefined;
-  /** `keys` where an adapter with dropout lies on it. */
-  forward(x: Tensor, keys?: Randomness): Tensor;
+  /** `keys` where an adapter with dropout lies on it; `x` as `entered` gave it, where several weights share an input. */
+  forward(x: Tensor, keys?: Randomness, enteredX?: Tensor): Tensor;
 }
 
-/** y = x Wᵀ + b: (..., in) -> (..., out). Names: weight (out, in), bias (out), those of its adapters. */
+/**
+ * y = x Wᵀ + b: (..., in) -> (..., out). Names: weight (out, in), bias (out), those of its adapters. A weight that is shared out by outputs gives
+ * this member's of them; by inputs, it takes this member's and gives the sum over members, to which the bias is added.
+ */
 export function linear(o: { in: number; out: number; bias?: boolean; init?: Initializer; biasInit?: Initializer }): Linear {
   const weight = new Parameter([o.out, o.in], o.init ?? normal());
   const bias = o.bias === false ? undefined : new Parameter([o.out], o.biasInit ?? { kind: "zeros" });
@@ -32,7 +36,12 @@ export function linear(o: { in: number; out: number; bias?: boolean; init?: Init
     bias,
     adapters,
     parameters: () => ({ ...collect({ weight, bias }), ...adapters.parameters() }),
-    forward: (x, keys) => adapters.addTo(ops.linear(x, weight.value, bias?.value), x, keys),
+    forward(x, keys, enteredX = entered(x, weight)) {
+      const { split } = weight;
+      if (split?.axis !== 1) return adapters.addTo(ops.linear(enteredX, weight.value, bias?.value), x, keys);
+      const sum = split.members.leave(ops.linear(x, weight.value));
+      return adapters.addTo(bias ? ops.add(sum, bias.value) : sum, x, keys);
+    },
   };
 }
 
@@ -71,7 +80,7 @@ export interface Embedding extends Module, Adaptable {
   table(): Tensor;
 }
 
-/** A table of vectors. Names: weight (count, width), those of its adapters. */
+/** A table of vectors. Names: weight (count, width), those of its adapters. Rows that are shared out are looked up by the member that has them. */
 export function embedding({ count, width, init = normal() }: { count: number; width: number; init?: Initializer }): Embedding {
   const weight = new Parameter([count, width], init, { decay: false });
   const adapters = new Adapters(weight, "table");
@@ -79,8 +88,14 @@ export function embedding({ count, width, init = normal() }: { count: number; wi
     weight,
     adapters,
     parameters: () => ({ ...collect({ weight }), ...adapters.parameters() }),
-    forward: (ids) => adapters.addRows(ops.gatherRows(weight.value, ids), ids),
-    table: () => adapters.whole(),
+    forward(ids) {
+      const { split } = weight;
+      if (!split) return adapters.addRows(ops.gatherRows(weight.value, ids), ids);
+      const { index, outside } = wordsHere(ids, weight.shape[0], split.members);
+      const rows = adapters.addRows(ops.gatherRows(weight.value, index), index);
+      return split.members.leave(ops.maskRows(rows, outside, zeros([width], rows.dtype)));
+    },
+    table: () => wholeOf(weight, adapters.whole()),
   };
 }
 
@@ -109,6 +124,9 @@ export function swigluFeedForward({ width, hidden, init = normal() }: { width: n
   return {
     linears,
     parameters: () => collect(linears),
-    forward: (x, keys) => down_proj.forward(ops.swiglu(gate_proj.forward(x, keys), up_proj.forward(x, keys)), keys),
+    forward(x, keys) {
+      const shared = entered(x, gate_proj.weight);
+      return down_proj.forward(ops.swiglu(gate_proj.forward(x, keys, shared), up_proj.forward(x, keys, shared)), keys);
+    },
   };
 }

@@ -1,8 +1,9 @@
 import { RuntimeError, nearest } from "../errors.ts";
 import { withoutRecording } from "../autograd/index.ts";
 import * as ops from "../ops/index.ts";
-import { Scope, type Tensor, assign, fnv1a32 } from "../tensor/index.ts";
+import { Scope, type Tensor, assign, fnv1a32, full, widened } from "../tensor/index.ts";
 import { type Randomness, drawnBy } from "./drop-path.ts";
+import { entered } from "./members.ts";
 import { Parameter, type Parameters } from "./parameter.ts";
 
 /**
@@ -11,6 +12,7 @@ import { Parameter, type Parameters } from "./parameter.ts";
  *
  * LO-1: an adapter that has just begun (B = 0) changes no bit of what the weight gives.
  * LO-2: merged or beside the weight, an adapter gives the same up to rounding; unmerge after merge gives the weight back up to rounding.
+ * LO-4: beside a weight that is shared out, what meets the split side is: B where outputs are, A where inputs are; the other is alike.
  * LO-3: several adapters lie on one weight by name; the active ones take part, in the order in which they were attached.
  * Names: lora_A.weight, lora_B.weight (of tables lora_embedding_A, lora_embedding_B) of the adapter called "default", of others
  * lora_A.<name>.weight ...: those of PEFT.
@@ -71,15 +73,19 @@ export class Adapters {
   /** y (..., out) = x W' + b -> y with what the active adapters add. x (B, ..., in). */
   addTo(y: Tensor, x: Tensor, keys: Randomness | undefined): Tensor {
     for (const { a, b, scale, dropout, site } of this.#beside()) {
-      const given = dropout > 0 && keys?.training ? ops.dropout(x, { p: dropout, ...drawnBy(keys), site }) : x;
-      y = ops.add(y, ops.scale(ops.linear(ops.linear(given, a.value), b.value), scale));
+      const given = dropout > 0 && keys?.training ? dropped(x, a, { p: dropout, ...drawnBy(keys), site }) : x;
+      const thin = ops.linear(given, a.value), inner = a.split ? a.split.members.leave(thin) : entered(thin, b);
+      y = ops.add(y, ops.scale(ops.linear(inner, b.value), scale));
     }
     return y;
   }
 
   /** rows (..., D) of the table at `ids` -> rows with what the active adapters add. */
   addRows(rows: Tensor, ids: Tensor): Tensor {
-    for (const { a, b, scale } of this.#beside()) rows = ops.add(rows, ops.scale(ops.linear(ops.gatherRows(ops.permute(a.value, [1, 0]), ids), b.value), scale));
+    for (const { a, b, scale } of this.#beside()) {
+      const shared = a.split ? a.split.members.enter(b.value) : b.value; // each member has a part of the rows that B learns from
+      rows = ops.add(rows, ops.scale(ops.linear(ops.gatherRows(ops.permute(a.value, [1, 0]), ids), shared), scale));
+    }
     return rows;
   }
 
@@ -118,6 +124,13 @@ export class Adapters {
   #beside(): Pair[] {
     return [...this.#pairs.values()].filter(({ active, merged }) => active && !merged);
   }
+}
+
+/** Dropout of the input of A, which may be this member's share of it: what is dropped is drawn for the whole. */
+function dropped(x: Tensor, { split, wholeShape }: Parameter, o: ops.DropoutOptions): Tensor {
+  if (!split) return ops.dropout(x, o);
+  const { index } = split.members, width = x.shape[x.rank - 1], whole = [...x.shape.slice(0, -1), wholeShape[1]];
+  return ops.mul(x, ops.slice(ops.dropout(full(whole, 1, widened(x.dtype)), o), -1, index * width, width));
 }
 
 /** PEFT's name for the one adapter that needs none. */

@@ -2,12 +2,13 @@ import * as ops from "../ops/index.ts";
 import { type Tensor, zeros } from "../tensor/index.ts";
 import type { Initializer } from "./initializer.ts";
 import { linear, truncatedNormal } from "./layers.ts";
+import { entered, headsOf } from "./members.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
 
 export interface PackedAttentionInput {
   /** u8 (B, N), 1 = real. */
   keyMask?: Tensor;
-  /** BEiT table (T, H), with the grid of its patches. */
+  /** BEiT table (T, H), of the heads here, with the grid of its patches. */
   biasTable?: Tensor;
   grid?: readonly [height: number, width: number];
   /** Positions (B, N, D) or (N, D), added for queries and keys but not for values. */
@@ -31,22 +32,22 @@ export function packedAttention(o: { width: number; heads: number; init?: Initia
   const proj = linear({ in: width, out: width, init: projInit });
 
   const project = (x: Tensor, positional: Tensor | undefined): Tensor[] => {
-    const dtype = q_bias.value.dtype;
+    const { dtype, size: width } = q_bias.value; // of the heads here
     if (positional === undefined) {
       const bias = ops.concat([q_bias.value, zeros([width], dtype), v_bias.value], 0);
-      return ops.split(ops.linear(x, qkv.weight.value, bias), -1, [width, width, width]);
+      return ops.split(ops.linear(entered(x, qkv.weight), qkv.weight.value, bias), -1, [width, width, width]);
     }
     const [weightQk, weightV] = ops.split(qkv.weight.value, 0, [2 * width, width]);
     const biasQk = ops.concat([q_bias.value, zeros([width], dtype)], 0);
-    const [q, k] = ops.split(ops.linear(ops.add(x, positional), weightQk, biasQk), -1, [width, width]);
-    return [q, k, ops.linear(x, weightV, v_bias.value)];
+    const [q, k] = ops.split(ops.linear(entered(ops.add(x, positional), qkv.weight), weightQk, biasQk), -1, [width, width]);
+    return [q, k, ops.linear(entered(x, qkv.weight), weightV, v_bias.value)];
   };
 
   return {
     parameters: () => collect({ qkv, q_bias, v_bias, proj }),
     forward(x, { keyMask, biasTable, grid, positional } = {}) {
       const [q, k, v] = project(x, positional);
-      return proj.forward(ops.attention({ q, k, v, keyMask, biasTable, grid, heads }));
+      return proj.forward(ops.attention({ q, k, v, keyMask, biasTable, grid, heads: headsOf(heads, qkv.weight.split).heads }));
     },
   };
 }

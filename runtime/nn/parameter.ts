@@ -1,10 +1,14 @@
 import { RuntimeError, ShapeError } from "../errors.ts";
 import { type Shape, type Tensor, fromArray, sameShape, sizeOf } from "../tensor/index.ts";
 import { type Initializer, initialValues } from "./initializer.ts";
+import { type Split, shareOf } from "./members.ts";
 
 /**
  * A trained tensor: a shape, how it starts, and, once materialised, a value. The parameter owns its value.
  * `name` is the global name ("vision.cls_token"), given when it is materialised.
+ *
+ * P-1: a parameter that is shared out (`shareOut`) holds its member's share of what the whole would hold: shape, size, value and all that
+ *      an optimizer keeps are local; `wholeShape` and what checkpoints hold are not.
  */
 export class Parameter {
   name = "";
@@ -15,10 +19,33 @@ export class Parameter {
   #decay: boolean | undefined;
   #value: Tensor | undefined;
   #lent: Tensor | undefined;
+  #split: Split | undefined;
+  #shape: Shape;
 
-  constructor(readonly shape: Shape, readonly init: Initializer, o: { decay?: boolean; trainable?: boolean } = {}) {
+  constructor(readonly wholeShape: Shape, readonly init: Initializer, o: { decay?: boolean; trainable?: boolean } = {}) {
     this.#decay = o.decay;
     this.#trainable = o.trainable ?? true;
+    this.#shape = wholeShape;
+  }
+
+  get shape(): Shape {
+    return this.#shape;
+  }
+
+  /** How it is shared out, if it is. */
+  get split(): Split | undefined {
+    return this.#split;
+  }
+
+  /** Its value will be a share of the whole. Before it has one. Throws ShapeError where the members do not divide it. */
+  shareOut(split: Split): void {
+    const { axis, parts, members: { count } } = split;
+    if (this.#value || parts.reduce((sum, size) => sum + size, 0) !== this.wholeShape[axis] || parts.some((size) => size % count !== 0)) {
+      throw new ShapeError({ op: "Parameter.shareOut", operand: this.name || "parameter", expected: `no value yet, and dimension ${axis} in parts (${parts.join(", ")}) that ${count} members divide`, got: this.wholeShape,
+        fix: "Share out before materialise, by a number that divides heads and widths." });
+    }
+    this.#split = split;
+    this.#shape = this.wholeShape.map((size, i) => (i === axis ? size / count : size));
   }
 
   get trainable(): boolean {
@@ -132,13 +159,40 @@ export function materialise(parameters: Parameters, { seed, prefix, dtype = "f32
     parameter.name = prefix === "" ? local : `${prefix}.${local}`;
     const given = load?.(parameter.name, parameter);
     parameter.loaded = given !== undefined;
-    const data = given ?? initialValues(parameter.init, parameter.size, parameter.seed ?? seed, parameter.name);
-    if (data.length !== parameter.size) {
-      throw new ShapeError({ op: "materialise", operand: parameter.name, expected: `${parameter.size} elements for (${parameter.shape.join(", ")})`, got: [data.length],
-        fix: "The checkpoint or the initial data belongs to another size of this model." });
-    }
-    parameter.set(fromArray(data, parameter.shape, dtype));
+    const data = given ?? initialValues(parameter.init, sizeOf(parameter.wholeShape), parameter.seed ?? seed, parameter.name);
+    parameter.set(fromArray(shareOfValues(parameter, data), parameter.shape, dtype));
   }
+}
+
+/** Of values of the whole tensor, those of this member's share. Throws ShapeError where they are not as many as the whole has. */
+export function shareOfValues({ wholeShape, split, size, name }: Parameter, values: ArrayLike<number>): ArrayLike<number> {
+  if (values.length !== sizeOf(wholeShape)) {
+    throw new ShapeError({ op: "materialise", operand: name, expected: `${sizeOf(wholeShape)} elements for (${wholeShape.join(", ")})`, got: [values.length],
+      fix: "The checkpoint or the initial data belongs to another size of this model." });
+  }
+  if (!split) return values;
+  const share = new Float64Array(size), inner = sizeOf(wholeShape.slice(split.axis + 1)), row = wholeShape[split.axis] * inner;
+  let to = 0;
+  for (let from = 0; from < values.length; from += row) {
+    for (const { start, length } of shareOf(split, split.members)) {
+      for (let i = from + start * inner; i < from + (start + length) * inner; i++) share[to++] = values[i];
+    }
+  }
+  return share;
+}
+
+/** The counterpart: from the shares of all members, in order, the values of the whole. */
+export function joinShares({ wholeShape, split }: Parameter, shares: readonly ArrayLike<number>[]): Float64Array {
+  const { axis, members: { count } } = split!, whole = new Float64Array(sizeOf(wholeShape)), inner = sizeOf(wholeShape.slice(axis + 1)), row = wholeShape[axis] * inner;
+  for (const [index, share] of shares.entries()) {
+    let from = 0;
+    for (let to = 0; to < whole.length; to += row) {
+      for (const { start, length } of shareOf(split!, { index, count })) {
+        for (let i = to + start * inner; i < to + (start + length) * inner; i++) whole[i] = share[from++];
+      }
+    }
+  }
+  return whole;
 }
 
 /** Freezes all of them (`Parameter.freeze`): for teachers, and for what an earlier stage trained. */

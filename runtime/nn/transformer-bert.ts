@@ -1,6 +1,7 @@
 import * as ops from "../ops/index.ts";
 import type { Tensor } from "../tensor/index.ts";
 import { layerNorm, linear, normal } from "./layers.ts";
+import { entered, headsOf } from "./members.ts";
 import { type Module, collect } from "./parameter.ts";
 
 export interface BertLayer extends Module {
@@ -26,8 +27,9 @@ export function bertLayer({ width, heads, hidden = 4 * width, eps = 1e-12 }: { w
       "intermediate.dense": up, "output.dense": down, "output.LayerNorm": outputNorm,
     }),
     forward(x, { keyMask } = {}) {
-      const k = ops.linear(x, key.weight.value, ops.zeroGradient(key.bias!.value));
-      const seen = ops.attention({ q: query.forward(x), k, v: value.forward(x), keyMask, heads });
+      const shared = entered(x, query.weight), [q, v] = [query, value].map((part) => part.forward(x, undefined, shared));
+      const k = ops.linear(shared, key.weight.value, ops.zeroGradient(key.bias!.value));
+      const seen = ops.attention({ q, k, v, keyMask, heads: headsOf(heads, query.weight.split).heads });
       x = attentionNorm.forward(ops.add(x, dense.forward(seen)));
       return outputNorm.forward(ops.add(x, down.forward(ops.gelu(up.forward(x)))));
     },

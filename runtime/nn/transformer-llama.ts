@@ -3,7 +3,9 @@ import { type Tensor, fnv1a32, owned, writeRows, zeros } from "../tensor/index.t
 import { type Randomness, drawnBy } from "./drop-path.ts";
 import { type Embedding, type Linear, linear, normal, rmsNorm, swigluFeedForward } from "./layers.ts";
 import type { Adaptable } from "./lora.ts";
+import { entered, headsOf } from "./members.ts";
 import { type Module, collect } from "./parameter.ts";
+import type { TensorPlan } from "./tensor-plan.ts";
 
 export interface LlamaLayerOptions {
   width: number;
@@ -58,6 +60,12 @@ export const llamaParts = (table: Embedding, layers: readonly LlamaLayer[]): Rec
   embed_tokens: table, ...Object.fromEntries(layers.flatMap(({ linears }, i) => Object.entries(linears).map(([name, part]) => [`layers.${i}.${name}`, part]))),
 });
 
+/** How layers under this path are shared out: by heads, and by hidden numbers of the feed-forward. */
+export const llamaTensorPlan = (path: string): Pick<TensorPlan, "column" | "row"> => ({
+  column: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"].map((part) => `${path}.${part}`),
+  row: ["self_attn.o_proj", "mlp.down_proj"].map((part) => `${path}.${part}`),
+});
+
 /**
  * x += o(attention(rmsnorm(x))) with rotary positions and grouped queries; x += swiglu(rmsnorm(x)). Source: Touvron et al. 2023.
  * Names: self_attn.{q,k,v,o}_proj.weight, mlp.{gate,up,down}_proj.weight, input_layernorm.weight, post_attention_layernorm.weight.
@@ -74,22 +82,23 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
   const under = (path: string, linears: Record<string, Linear>) => Object.fromEntries(Object.entries(linears).map(([name, part]) => [`${path}.${name}`, part]));
   const dropped = (keys: Randomness | undefined): ops.AttentionDropout | undefined => {
     if (!dropout?.p || !keys?.training) return undefined;
-    return { p: dropout.p, ...drawnBy(keys), site: fnv1a32(`${dropout.name}.self_attn`) };
+    return { p: dropout.p, ...drawnBy(keys), site: fnv1a32(`${dropout.name}.self_attn`), firstHead: headsOf(heads, q_proj.weight.split).firstHead };
   };
 
   return {
     linears: { ...under("self_attn", projections), ...under("mlp", feedForward.linears) },
     parameters: () => collect({ self_attn, mlp: feedForward, input_layernorm, post_attention_layernorm }),
     forward(x, { positions, invFreq, keyMask, causal, window, groups, cache, keys }) {
-      const h = input_layernorm.forward(x);
-      const q = ops.rope(q_proj.forward(h, keys), positions, invFreq, { heads });
-      let k = ops.rope(k_proj.forward(h, keys), positions, invFreq, { heads: kvHeads });
-      let v = v_proj.forward(h, keys);
+      const h = input_layernorm.forward(x), shared = entered(h, q_proj.weight);
+      const own = { heads: headsOf(heads, q_proj.weight.split).heads, kvHeads: headsOf(kvHeads, k_proj.weight.split).heads };
+      const q = ops.rope(q_proj.forward(h, keys, shared), positions, invFreq, { heads: own.heads });
+      let k = ops.rope(k_proj.forward(h, keys, shared), positions, invFreq, { heads: own.kvHeads });
+      let v = v_proj.forward(h, keys, shared);
       if (cache) {
         k = written(cache.room, "k", k, cache.at, keyMask!.shape[1]);
         v = written(cache.room, "v", v, cache.at, keyMask!.shape[1]);
       }
-      const seen = ops.attention({ q, k, v, keyMask, heads, kvHeads, causal, window, groups, dropout: dropped(keys) });
+      const seen = ops.attention({ q, k, v, keyMask, ...own, causal, window, groups, dropout: dropped(keys) });
       x = ops.add(x, o_proj.forward(seen, keys));
       return ops.add(x, feedForward.forward(post_attention_layernorm.forward(x), keys));
     },

@@ -82,6 +82,20 @@ class Rules {
         expected: `1, since ${node.name} (${node.use}) does not say how its ${axis === "tensor" ? "weights" : "sequence"} can be split`, found: String(layout[axis]), fix: `Give ${node.name} a stage and a layout of its own.`,
       });
     }
+    if (layout.tensor > 1) this.#shares(node, layout.tensor);
+  }
+
+  /** What the plugin says of its weights must hold for so many members. */
+  #shares(node: GraphNode, count: number): void {
+    const declared = node.plugin.tensor?.(node.options), path = [...this.#written(node), "tensor"];
+    if (declared && "refused" in declared) {
+      const { option, because } = declared.refused;
+      this.#once(path, { expected: `1, since ${node.name} (${node.use}) has ${option}: ${because}`, found: String(count), fix: `Change that option, or give ${node.name} a stage and a layout of its own.` });
+    }
+    for (const [what, size] of Object.entries((declared && "divides" in declared && declared.divides) || {})) {
+      if (size % count === 0) continue;
+      this.#once(path, { expected: `a number of members that divides the ${size} ${what.replaceAll("_", " ")} of ${node.name} (${node.use})`, found: String(count), fix: "Every member has as many." });
+    }
   }
 
   /** What the data copies are to share out. */

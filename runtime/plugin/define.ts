@@ -9,6 +9,7 @@ import type { z } from "zod";
 import type { Components, Kind } from "./kinds.ts";
 import { kinds } from "./kinds.ts";
 import type { Ports } from "./ports.ts";
+import type { TensorDeclaration } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 
 /** What a plugin may ask of the one who builds it. */
@@ -41,6 +42,8 @@ export interface PluginDefinition<K extends Kind, S extends z.ZodType> {
    * memory is patches and text together. `known` holds what components before it said, and B, the pages of one microbatch.
    */
   maxDims?(options: z.output<S>, known: Readonly<Record<string, number>>): Record<string, number>;
+  /** How its weights are shared out over a tensor group (D-3 holds for it too); absent: they are not. `{}`: every member does the same. */
+  tensor?(options: z.output<S>): TensorDeclaration;
   create(options: z.output<S>, host: PluginHost): Components[K];
 }
 
@@ -58,6 +61,7 @@ export interface Plugin {
   ports(options: unknown): Ports;
   counts(options: unknown): readonly string[];
   maxDims(options: unknown, known: Readonly<Record<string, number>>): Record<string, number>;
+  tensor?(options: unknown): TensorDeclaration;
   create(options: unknown, host: PluginHost): Components[Kind];
 }
 
@@ -81,6 +85,7 @@ export function definePlugin<K extends Kind, S extends z.ZodType>(definition: Pl
     ports: (options) => definition.ports?.(options as Options) ?? { in: {}, out: {} },
     counts: (options) => (typeof counts === "function" ? counts(options as Options) : counts) ?? [],
     maxDims: (options, known) => definition.maxDims?.(options as Options, known) ?? {},
+    ...(definition.tensor && { tensor: (options: unknown) => definition.tensor!(options as Options) }),
     create: (options, host) => definition.create(options as Options, host),
   };
 }

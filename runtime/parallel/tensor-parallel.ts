@@ -1,0 +1,110 @@
+/**
+ * Tensor parallelism: a component's layers live in several processes, which share out the numbers of its large weights.
+ *
+ * TP-1: a declaration (`TensorPlan`) puts a split on parameters before they have values; each member then starts from its share of what one
+ *       process would start from, or of what a checkpoint holds.
+ * TP-2: activations between layers, and the gradients of parameters that are not shared out, are the same bits on all members: sums come from
+ *       one pairwise tree (CG-1) and everything after it is the same arithmetic.
+ * TP-3: `joined` gives back the whole, from all members, for a checkpoint that any layout loads.
+ * Source: Shoeybi et al. 2019 (Megatron-LM).
+ */
+import { defineOp, withoutRecording } from "../autograd/index.ts";
+import { RuntimeError } from "../errors.ts";
+import { type Members, type Parameter, type Parameters, type TensorPlan, joinShares, namesUnder } from "../nn/index.ts";
+import { slice } from "../ops/index.ts";
+import { type Tensor, clone, viewOf } from "../tensor/index.ts";
+
+/** Of a group of collectives, what tensor parallelism needs. */
+export interface Group {
+  readonly rank: number;
+  readonly size: number;
+  allReduce(tensor: Tensor): void;
+  allGather(tensor: Tensor, axis?: number): Tensor;
+}
+
+/** What a tensor group does for layers. */
+export const membersOf = (group: Group): Members => ({
+  index: group.rank,
+  count: group.size,
+  enter: (x) => enter(x, group),
+  leave: (x) => leave(x, group),
+  gather: (x, axis) => gather(x, group, axis),
+  part: (x, axis) => part(x, group, axis),
+});
+
+const enter = defineOp({
+  name: "enter",
+  operands: ["x"],
+  forward: (x: Tensor, group: Group) => ({ output: viewOf(x, x.shape, "enter"), saves: group }),
+  gradients: { x: (dy, group) => summed(clone(dy), group) },
+});
+
+const leave = defineOp({
+  name: "leave",
+  operands: ["x"],
+  forward: (x: Tensor, group: Group) => ({ output: summed(viewOf(x, x.shape, "leave"), group), saves: undefined }),
+  gradients: { x: (dy) => dy },
+});
+
+function summed(x: Tensor, group: Group): Tensor {
+  if (x.size > 0) group.allReduce(x);
+  return x;
+}
+
+const gather = defineOp({
+  name: "gather",
+  operands: ["x"],
+  forward: (x: Tensor, group: Group, axis: number) => ({ output: group.allGather(x, axis), saves: { group, axis, length: x.shape[axis] } }),
+  gradients: { x: (dy, { group, axis, length }) => slice(dy, axis, group.rank * length, length) },
+});
+
+const part = defineOp({
+  name: "part",
+  operands: ["x"],
+  forward(x: Tensor, group: Group, axis: number) {
+    const length = x.shape[axis] / group.size;
+    return { output: withoutRecording(() => slice(x, axis, group.rank * length, length)), saves: { group, axis } };
+  },
+  gradients: { x: (dy, { group, axis }) => group.allGather(dy, axis) },
+});
+
+/** Puts splits on a component's parameters, as its plugin declares. Before they have values. Throws ERR_PLUGIN for a path that names nothing. */
+export function shareOut(parameters: Parameters, plan: TensorPlan, members: Members): void {
+  const names = Object.keys(parameters);
+  const each = (paths: readonly string[] = [], ends: RegExp, axis: number, parts = (_path: string): number => 1): void => {
+    for (const path of paths) {
+      const found = namesUnder(path, names, ends);
+      if (found.length === 0 && ends !== adapterA && ends !== adapterB && ends !== tableA) {
+        throw new RuntimeError("ERR_PLUGIN", `tensor plan: "${path}" names none of the parameters ${names.slice(0, 3).join(", ")}, ... Name a layer without its .weight.`, { path });
+      }
+      for (const name of found) split(parameters[name], axis, parts(path), members);
+    }
+  };
+  const packed = (path: string): number => plan.packed?.[path] ?? 1;
+  each(plan.column, /^(\.weight|\.bias)$/, 0, packed);
+  each(plan.column, adapterB, 0, packed);
+  each(plan.row, /^\.weight$/, 1);
+  each(plan.row, adapterA, 1);
+  each(plan.vocabulary, /^(\.weight)?$/, 0);
+  each(plan.vocabulary, tableA, 1);
+  for (const [path, axis] of Object.entries(plan.along ?? {})) each([path], /^$/, axis);
+}
+
+const adapterA = /^\.lora_A(\.[^.]+)?\.weight$/, adapterB = /^\.lora_B(\.[^.]+)?\.weight$/, tableA = /^\.lora_embedding_A(\.[^.]+)?$/;
+
+function split(parameter: Parameter, axis: number, count: number, members: Members): void {
+  const size = parameter.wholeShape[axis];
+  parameter.shareOut({ axis, parts: Array.from({ length: count }, () => size / count), members });
+}
+
+/** The whole of a parameter's value, or of what an optimizer keeps for it, from all members (TP-3). Every member of the group calls it, in the same order. */
+export async function joined(parameter: Parameter, tensor: Tensor, group: Group): Promise<Float64Array | Float32Array> {
+  const shares = group.allGather(tensor, 0);
+  try {
+    const values = await shares.readNumbers();
+    const whole = joinShares(parameter, Array.from({ length: group.size }, (_, i) => values.subarray(i * tensor.size, (i + 1) * tensor.size)));
+    return tensor.dtype === "f64" ? whole : Float32Array.from(whole);
+  } finally {
+    shares.dispose();
+  }
+}
