@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import type { Parameters } from "../nn/index.ts";
+import type { Parameter, Parameters } from "../nn/index.ts";
 import type { OptimizerLike } from "../plugin/index.ts";
-import type { Tensor } from "../tensor/index.ts";
+import type { HostArray, Shape, Tensor } from "../tensor/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type Manifest, type ShardEntry, readManifest } from "./manifest.ts";
 import { type SafetensorsFile, openSafetensors, writeSafetensors } from "./safetensors.ts";
@@ -12,34 +12,41 @@ const stored: Partial<Record<string, StoredDType>> = { f64: "F64", f32: "F32", b
 /** Separates a parameter's name from the optimizer's slot in the name of a stored state: `vision.norm.weight@m`. */
 const slotMark = "@";
 
+/** Reads a parameter's value, or what an optimizer keeps for it, as a checkpoint shall hold it. */
+export type ReadWhole = (parameter: Parameter, tensor: Tensor) => Promise<{ values: HostArray; shape: Shape }>;
+const asItIs: ReadWhole = async (_, tensor) => ({ values: await tensor.read(), shape: tensor.shape });
+
 /**
  * Writes what one process owns: `<shard>.safetensors` with its parameters and `<shard>.optimizer.safetensors` with what the
- * optimizer remembers of them. Reads the device in stream order, so the bits are those after the last step queued.
+ * optimizer remembers of them. Reads the device in stream order, so the bits are those after the last step queued. Where parameters are shared
+ * out, `read` puts them together: all members call this, one of them with a folder.
  */
-export async function saveShard(folder: string, shard: string, parameters: Parameters, optimizer?: OptimizerLike): Promise<ShardEntry[]> {
-  const weights = new Map<string, Tensor>();
-  const remembered = new Map<string, Tensor>();
+export async function saveShard(folder: string | undefined, shard: string, parameters: Parameters, optimizer?: OptimizerLike, read: ReadWhole = asItIs): Promise<ShardEntry[]> {
+  const weights = new Map<string, Owned>(), remembered = new Map<string, Owned>();
   for (const [name, parameter] of Object.entries(parameters)) {
-    weights.set(name, parameter.value);
+    weights.set(name, { parameter, tensor: parameter.value });
     if (optimizer && parameter.trainable) {
-      for (const [slot, tensor] of Object.entries(optimizer.state(parameter))) remembered.set(`${name}${slotMark}${slot}`, tensor);
+      for (const [slot, tensor] of Object.entries(optimizer.state(parameter))) remembered.set(`${name}${slotMark}${slot}`, { parameter, tensor });
     }
   }
   return [
-    ...(await writeTensors(folder, `${shard}.safetensors`, weights, "parameter")),
-    ...(await writeTensors(folder, `${shard}.optimizer.safetensors`, remembered, "optimizer")),
+    ...(await writeTensors(folder, `${shard}.safetensors`, weights, "parameter", read)),
+    ...(await writeTensors(folder, `${shard}.optimizer.safetensors`, remembered, "optimizer", read)),
   ];
 }
 
-async function writeTensors(folder: string, file: string, tensors: ReadonlyMap<string, Tensor>, role: ShardEntry["role"]): Promise<ShardEntry[]> {
+interface Owned { parameter: Parameter; tensor: Tensor }
+
+async function writeTensors(folder: string | undefined, file: string, tensors: ReadonlyMap<string, Owned>, role: ShardEntry["role"], read: ReadWhole): Promise<ShardEntry[]> {
   if (tensors.size === 0) return [];
   const host = new Map<string, StoredTensor>();
-  for (const [name, tensor] of tensors) {
+  for (const [name, { parameter, tensor }] of tensors) {
     const dtype = stored[tensor.dtype];
     if (!dtype) throw new RuntimeError("ERR_CHECKPOINT", `${name}: tensors of ${tensor.dtype} are not stored yet.`, { name, dtype: tensor.dtype });
-    const values = await tensor.read();
-    host.set(name, { dtype, shape: tensor.shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
+    const { values, shape } = await read(parameter, tensor);
+    if (folder !== undefined) host.set(name, { dtype, shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) });
   }
+  if (folder === undefined) return [];
   writeSafetensors(join(folder, file), host);
   return [...host].map(([name, { dtype, shape }]) => ({ name, shape, dtype, file, role }));
 }

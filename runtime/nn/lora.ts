@@ -82,10 +82,7 @@ export class Adapters {
 
   /** rows (..., D) of the table at `ids` -> rows with what the active adapters add. */
   addRows(rows: Tensor, ids: Tensor): Tensor {
-    for (const { a, b, scale } of this.#beside()) {
-      const shared = a.split ? a.split.members.enter(b.value) : b.value; // each member has a part of the rows that B learns from
-      rows = ops.add(rows, ops.scale(ops.linear(ops.gatherRows(ops.permute(a.value, [1, 0]), ids), shared), scale));
-    }
+    for (const { a, b, scale } of this.#beside()) rows = ops.add(rows, ops.scale(ops.linear(ops.gatherRows(ops.permute(a.value, [1, 0]), ids), ofAllRows(a, b)), scale));
     return rows;
   }
 
@@ -117,7 +114,7 @@ export class Adapters {
   }
 
   #product({ a, b, scale }: Pair): Tensor {
-    const product = this.kind === "linear" ? ops.matmul(b.value, a.value) : ops.matmul(a.value, b.value, { transA: true, transB: true });
+    const product = this.kind === "linear" ? ops.matmul(b.value, a.value) : ops.matmul(a.value, ofAllRows(a, b), { transA: true, transB: true });
     return ops.scale(product, scale);
   }
 
@@ -125,6 +122,9 @@ export class Adapters {
     return [...this.#pairs.values()].filter(({ active, merged }) => active && !merged);
   }
 }
+
+/** B of a table, which learns from the rows of all members where A has only those here. */
+const ofAllRows = (a: Parameter, b: Parameter): Tensor => (a.split ? a.split.members.enter(b.value) : b.value);
 
 /** Dropout of the input of A, which may be this member's share of it: what is dropped is drawn for the whole. */
 function dropped(x: Tensor, { split, wholeShape }: Parameter, o: ops.DropoutOptions): Tensor {

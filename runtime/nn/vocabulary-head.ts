@@ -46,7 +46,7 @@ const sharedHead = (members: Members): VocabularyHead => ({
 /** x (K) of each member -> (K, count). */
 const eachOf = (members: Members, x: Tensor): Tensor => ops.permute(members.gather(ops.reshape(x, [1, x.size]), 0), [1, 0]);
 
-const crossEntropyForward = kernel("cross_entropy_forward"), crossEntropyBackward = kernel("cross_entropy_backward");
+const logSumExpForward = kernel("logsumexp_forward"), crossEntropyForward = kernel("cross_entropy_forward"), crossEntropyBackward = kernel("cross_entropy_backward");
 
 /**
  * crossEntropy over a vocabulary that is shared out. Forward every member adds, for labels among its words, the difference of the log-sum-exp of
@@ -59,7 +59,8 @@ const sharedCrossEntropy = defineOp({
   forward: (logits: Tensor, labels: Tensor, members: Members, weight: number) => withoutRecording(() => {
     const [rows, count] = logits.shape, dtype = logits.dtype === "f64" ? "f64" : "f32", here = labelsHere(labels, count, members, -100);
     const own = allocate([rows], dtype), part = allocate([1], dtype);
-    crossEntropyForward([logits, here, part, own], [weight, 0, 0, 0, 0]);
+    logSumExpForward([logits, own]); // also of rows that ask nothing of the words here
+    crossEntropyForward([logits, here, part, allocate([rows], dtype)], [weight, 0, 0, 0, 0]);
     const lse = ops.logSumExp(eachOf(members, own), -1), asked = ops.cast(ops.ne(here, i32(-100)), dtype);
     const difference = ops.reshape(ops.sum(ops.mul(ops.sub(lse, own), asked)), [1]);
     return { output: members.leave(ops.add(part, ops.scale(difference, weight))), saves: { logits, labels, members, lse, weight } };

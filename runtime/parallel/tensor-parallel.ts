@@ -12,24 +12,21 @@ import { defineOp, withoutRecording } from "../autograd/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type Members, type Parameter, type Parameters, type TensorPlan, joinShares, namesUnder } from "../nn/index.ts";
 import { slice } from "../ops/index.ts";
-import { type Tensor, clone, viewOf } from "../tensor/index.ts";
+import { type HostArray, type Shape, type Tensor, clone, toHostArray, viewOf } from "../tensor/index.ts";
+import type { Group } from "./collectives.ts";
 
-/** Of a group of collectives, what tensor parallelism needs. */
-export interface Group {
-  readonly rank: number;
-  readonly size: number;
-  allReduce(tensor: Tensor): void;
-  allGather(tensor: Tensor, axis?: number): Tensor;
-}
+
+/** A process's place among those that share components out. The group need not be there before the first forward. */
+export interface TensorPlace { rank: number; size: number; group(): Group }
 
 /** What a tensor group does for layers. */
-export const membersOf = (group: Group): Members => ({
-  index: group.rank,
-  count: group.size,
-  enter: (x) => enter(x, group),
-  leave: (x) => leave(x, group),
-  gather: (x, axis) => gather(x, group, axis),
-  part: (x, axis) => part(x, group, axis),
+export const membersOf = ({ rank, size, group }: TensorPlace): Members => ({
+  index: rank,
+  count: size,
+  enter: (x) => enter(x, group()),
+  leave: (x) => leave(x, group()),
+  gather: (x, axis) => gather(x, group(), axis),
+  part: (x, axis) => part(x, group(), axis),
 });
 
 const enter = defineOp({
@@ -97,13 +94,17 @@ function split(parameter: Parameter, axis: number, count: number, members: Membe
   parameter.shareOut({ axis, parts: Array.from({ length: count }, () => size / count), members });
 }
 
-/** The whole of a parameter's value, or of what an optimizer keeps for it, from all members (TP-3). Every member of the group calls it, in the same order. */
-export async function joined(parameter: Parameter, tensor: Tensor, group: Group): Promise<Float64Array | Float32Array> {
+/**
+ * A parameter's value, or what an optimizer keeps for it, with its shape: whole, from all members (TP-3). Every member of the group calls it for
+ * the same tensors in the same order.
+ */
+export async function joined(parameter: Parameter, tensor: Tensor, group: Group): Promise<{ values: HostArray; shape: Shape }> {
+  if (!parameter.split) return { values: await tensor.read(), shape: tensor.shape };
   const shares = group.allGather(tensor, 0);
   try {
     const values = await shares.readNumbers();
     const whole = joinShares(parameter, Array.from({ length: group.size }, (_, i) => values.subarray(i * tensor.size, (i + 1) * tensor.size)));
-    return tensor.dtype === "f64" ? whole : Float32Array.from(whole);
+    return { values: toHostArray(whole, tensor.dtype), shape: parameter.wholeShape };
   } finally {
     shares.dispose();
   }

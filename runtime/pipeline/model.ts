@@ -1,7 +1,8 @@
 import { openCheckpoint } from "../checkpoint/index.ts";
-import { type Parameters, countParameters, materialise, release } from "../nn/index.ts";
+import { type Parameters, countParameters, materialise, release, shareOfValues } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 import type { DataLoader, OptimizerComponent, OptimizerLike } from "../plugin/index.ts";
+import { type TensorPlace, membersOf, shareOut } from "../parallel/index.ts";
 import { type Precision, configureDevice, fence } from "../tensor/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { Graph, GraphNode } from "./graph.ts";
@@ -13,6 +14,8 @@ export interface StageModelOptions {
   threads?: number;
   precision: Precision;
   load?: Load;
+  /** The components are shared out with other processes. */
+  tensor?: TensorPlace;
   /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
   openData?: boolean;
 }
@@ -57,6 +60,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
     await fence(); // a model before this one in the same process may have left work: threads change only when there is none
     configureDevice({ threads: o.threads });
   }
+  if (o.tensor && o.tensor.size > 1) for (const node of nodes) shareOutComponent(node, o.tensor);
   const parameters: Parameters = Object.assign({}, ...nodes.map((node) => node.parameters));
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   const optimizer = optimizerPlugin.create();
@@ -76,6 +80,14 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
       await loader?.close();
     },
   };
+}
+
+/** Before its parameters have values. That the plugin can be shared out was checked with the layout. */
+function shareOutComponent(node: GraphNode, place: TensorPlace): void {
+  const plan = node.plugin.tensor?.(node.options);
+  if (!plan || "refused" in plan) return;
+  node.members = membersOf(place);
+  shareOut(node.parameters, plan, node.members);
 }
 
 function loadComponents(nodes: readonly GraphNode[], seed: number, components: Readonly<Record<string, string>>): void {
@@ -98,7 +110,7 @@ function initialise(parameters: Parameters, optimizer: OptimizerLike, seed: numb
       load: (name, parameter) => {
         const values = reader.parameter(name);
         if (!values && load.optimizer) {
-          throw new RuntimeError("ERR_CHECKPOINT", `${load.checkpoint}: holds no "${name}" (${parameter.shape.join(", ")}), which the recipe needs. Resume with the recipe that the checkpoint was written by.`, { name });
+          throw new RuntimeError("ERR_CHECKPOINT", `${load.checkpoint}: holds no "${name}" (${parameter.wholeShape.join(", ")}), which the recipe needs. Resume with the recipe that the checkpoint was written by.`, { name });
         }
         return values;
       },
@@ -106,7 +118,8 @@ function initialise(parameters: Parameters, optimizer: OptimizerLike, seed: numb
     if (!load.optimizer) return;
     for (const [name, parameter] of Object.entries(parameters)) {
       const state = reader.optimizerState(name);
-      if (Object.keys(state).length > 0) optimizer.load(parameter, state);
+      const here = Object.fromEntries(Object.entries(state).map(([slot, values]) => [slot, shareOfValues(parameter, values)]));
+      if (Object.keys(here).length > 0) optimizer.load(parameter, here);
     }
   } finally {
     reader.close();

@@ -37,7 +37,7 @@ export interface StageSetup {
 export interface StageBuild {
   stage: string;
   recipe: { text: string; file: string };
-  model: Omit<StageModelOptions, "stage">;
+  model: Omit<StageModelOptions, "stage" | "tensor">;
 }
 
 export interface Introduction { whereabouts: Whereabouts; fastBf16: boolean }
