@@ -3,10 +3,11 @@ import { existsSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parse, stringify } from "yaml";
 import {
-  adapterOf, bytesOf, checkOptions, checkpointIn, copied, elements, families, familyOf, findCheckpoint, fromFloat32, importProblems, mergeModule, openCheckpointTensors, openTensors, parseRecipe,
-  planExport, planImport, readAdapter, readManifest, readSidecar, RecipeError, recognise, requireFit, RuntimeError, toFloat32, totalBytes, touches, writeAdapter, writeImported, writeRelease,
-  type Adapter, type ImportPlan, type Registry, type StoredDType, type TensorSource, type WritableTensor,
+  adapterOf, bytesOf, checkOptions, checkpointIn, copied, elements, families, familyOf, findCheckpoint, importProblems, openCheckpointTensors, openTensors, parseRecipe,
+  planExport, planImport, readAdapter, readManifest, readSidecar, RecipeError, recognise, requireFit, RuntimeError, totalBytes, writeAdapter, writeImported, writeRelease,
+  type ImportPlan, type Registry, type StoredDType, type TensorSource,
 } from "../runtime/index.ts";
+import { isAdapter, withAdapter, withLiveAdapter } from "./adapters.ts";
 import { catalogue } from "./verbs.ts";
 
 export interface Inspection {
@@ -56,7 +57,9 @@ export interface ImportChoice {
   set?: readonly string[];
   /** Adapters to merge into the weights, in this order. */
   adapters?: readonly string[];
-  /** Merge an adapter although it names another base model; its shapes must fit all the same. */
+  /** An adapter to put beside the weights, where it goes on learning: the component's option `lora` says so afterwards. */
+  attach?: string;
+  /** Take an adapter although it names another base model; its shapes must fit all the same. */
   anyBase?: boolean;
   /** A checkpoint whose other components the result holds too; what it has of this one is left behind. */
   onto?: string;
@@ -66,11 +69,15 @@ export interface ImportChoice {
   signal?: AbortSignal;
 }
 
-export interface ImportReport extends Omit<ImportPlan, "tensors"> { out: string; use: string; taken: number; bytes: number; adapters: string[]; warnings: string[] }
+export interface ImportReport extends Omit<ImportPlan, "tensors"> { out: string; use: string; taken: number; bytes: number; adapters: string[]; attached?: string; warnings: string[] }
 
-/** Makes a checkpoint of released weights. Throws ERR_CHECKPOINT listing what is missing, mis-shaped or not supported, before anything is written. */
+/**
+ * Makes a checkpoint of released weights; of an adapter alone with the checkpoint of its base (`onto`). Throws ERR_CHECKPOINT listing what is
+ * missing, mis-shaped or not supported, before anything is written.
+ */
 export async function importWeights(path: string, choice: ImportChoice): Promise<ImportReport> {
   const registry = await catalogue();
+  if (isAdapter(path)) return attachToCheckpoint(path, choice, registry);
   const plugin = registry.resolve(choice.as);
   const source = openTensors(path);
   let base: TensorSource | undefined;
@@ -85,17 +92,50 @@ export async function importWeights(path: string, choice: ImportChoice): Promise
     const baseName = choice.anyBase ? undefined : (config?._name_or_path as string | undefined);
     for (const { adapter } of adapters) requireFit(adapter, (name) => plan.tensors.get(prefix + name)?.shape, baseName);
     const merged = adapters.reduce((tensors, { adapter }) => withAdapter(tensors, prefix, adapter), plan.tensors);
+    const { tensors: own, options, warnings } = choice.attach === undefined ? { tensors: merged, options: plan.options, warnings: [] }
+      : withLiveAdapter(merged, { folder: choice.attach, plugin, options: plan.options, prefix, baseName });
     const beside = base;
-    const others = beside?.names.filter((name) => !name.startsWith(prefix) && !merged.has(name)).map((name) => [name, copied(beside, name)] as const) ?? [];
-    const tensors = new Map([...merged, ...others]);
+    const others = beside?.names.filter((name) => !name.startsWith(prefix) && !own.has(name)).map((name) => [name, copied(beside, name)] as const) ?? [];
+    const tensors = new Map([...own, ...others]);
     await writeImported(choice.out, {
-      tensors, signal: choice.signal, recipe: recipeOf(prefix, choice, plan),
-      imported: { from: path, family: plan.family, dialect: plan.dialect, ...(adapters.length > 0 && { adapters: adapters.map(({ folder }) => folder) }) },
+      tensors, signal: choice.signal, recipe: recipeOf(prefix, choice, options),
+      imported: { from: path, family: plan.family, dialect: plan.dialect, base: config?._name_or_path as string | undefined, attached: choice.attach, ...(adapters.length > 0 && { adapters: adapters.map(({ folder }) => folder) }) },
     });
-    return { ...listsOf(plan), out: choice.out, use: choice.as, taken: plan.tensors.size, bytes: totalBytes(tensors), adapters: adapters.map(({ folder }) => folder), warnings: adapters.flatMap(({ adapter }) => adapter.warnings) };
+    return { ...listsOf(plan), options, out: choice.out, use: choice.as, taken: plan.tensors.size, bytes: totalBytes(tensors), adapters: adapters.map(({ folder }) => folder), attached: choice.attach, warnings: [...adapters.flatMap(({ adapter }) => adapter.warnings), ...warnings] };
   } finally {
     source.close();
     base?.close();
+  }
+}
+
+/** An adapter alone beside the base that a checkpoint holds; everything else of the checkpoint comes along. */
+async function attachToCheckpoint(path: string, choice: ImportChoice, registry: Registry): Promise<ImportReport> {
+  const refuse = (what: string): never => {
+    throw new RuntimeError("ERR_INPUT", `${path}: is an adapter. ${what}`, { path });
+  };
+  const { onto } = choice;
+  if (onto === undefined) return refuse("Name the checkpoint that holds its base with --onto, or import the base and give this folder with --attach (it goes on learning) or --adapter (it is merged).");
+  const unused = ["set", "adapters", "attach", "partial"].filter((option) => [choice[option as keyof ImportChoice]].flat().some(Boolean));
+  if (unused.length > 0) return refuse(`${unused.map((option) => `--${option.replace("adapters", "adapter")}`).join(" and ")} ${unused.length > 1 ? "are" : "is"} for imports of whole models; leave ${unused.length > 1 ? "them" : "it"} out.`);
+  const folder = findCheckpoint(onto), plugin = registry.resolve(choice.as), { name: family, targets: { [choice.as]: prefix } } = familyOf(choice.as);
+  const component = componentFor(folder, registry, { as: family });
+  if (component.use !== choice.as) return refuse(`${onto} holds ${component.use}, not ${choice.as}.`);
+  const source = openCheckpointTensors(folder);
+  try {
+    const { imported } = readManifest(folder);
+    const { tensors, options, warnings } = withLiveAdapter(new Map(source.names.map((name) => [name, copied(source, name)])), {
+      folder: path, plugin, options: component.options, prefix, baseName: choice.anyBase ? undefined : imported?.base,
+    });
+    await writeImported(choice.out, {
+      tensors, signal: choice.signal, recipe: recipeOf(`${component.name}.`, choice, options),
+      imported: { from: imported?.from ?? onto, family, dialect: "peft", base: imported?.base, attached: path },
+    });
+    return {
+      family, dialect: "peft", options, resized: [], fresh: [], missing: [], misshapen: [], unexpected: [], unused: [], ignored: [], unsupported: [],
+      out: choice.out, use: choice.as, taken: tensors.size - source.names.length, bytes: totalBytes(tensors), adapters: [], attached: path, warnings,
+    };
+  } finally {
+    source.close();
   }
 }
 
@@ -103,27 +143,10 @@ function listsOf({ tensors: _tensors, ...lists }: ImportPlan): Omit<ImportPlan, 
   return lists;
 }
 
-/** The tensors with one adapter merged in; an adapter's product is computed while its tensor is written. */
-function withAdapter(tensors: ReadonlyMap<string, WritableTensor>, prefix: string, adapter: Adapter): Map<string, WritableTensor> {
-  return new Map([...tensors].map(([name, tensor]) => {
-    const inner = name.slice(prefix.length);
-    if (!name.startsWith(prefix) || !touches(adapter, inner)) return [name, tensor];
-    return [name, {
-      ...tensor,
-      pieces: () => {
-        const replaced = adapter.replaced.get(inner), module = adapter.modules.get(inner.replace(/\.weight$/, ""));
-        const values = toFloat32(replaced ?? { ...tensor, data: Buffer.concat([...tensor.pieces()]) });
-        if (module) mergeModule(values, module);
-        return [fromFloat32(values, tensor.dtype)];
-      },
-    }];
-  }));
-}
-
 /** A recipe that names the components the checkpoint holds, and no data: export and `train.from` read it. */
-function recipeOf(prefix: string, { as, onto }: ImportChoice, plan: ImportPlan): string {
+function recipeOf(prefix: string, { as, onto }: ImportChoice, options: Record<string, unknown>): string {
   const others = onto === undefined ? {} : recipeIn(findCheckpoint(onto)).components;
-  const component = { use: as, options: plan.options };
+  const component = { use: as, options };
   const name = prefix.split(".")[0];
   return stringify({ name: "imported", components: { ...Object.fromEntries(Object.entries(others).map(([key, { use, options }]) => [key, { use, options }])), [name]: component }, train: { steps: 0 } });
 }
@@ -202,7 +225,7 @@ async function exportAdapter(source: TensorSource, { name, use, options }: Compo
 }
 
 /** The component of the checkpoint's recipe that a family is for, with its options complete. */
-function componentFor(folder: string, registry: Registry, { as, component }: ExportChoice): Component {
+function componentFor(folder: string, registry: Registry, { as, component }: Pick<ExportChoice, "as" | "component">): Component {
   const fitting = families.filter(({ name }) => as === "peft" || name === as);
   if (fitting.length === 0) throw new RuntimeError("ERR_INPUT", `--as expected one of ${[...families.map(({ name }) => name), "peft"].join(", ")}, got ${JSON.stringify(as)}.`, { as });
   const uses = fitting.flatMap(({ targets }) => Object.keys(targets));

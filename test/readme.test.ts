@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
+import { llamaEncoder } from "../plugins/text-encoder/llama.ts";
+import { writeSafetensors } from "../runtime/index.ts";
+import { fillWeight } from "./plugins/model/fill.ts";
+import { build, sum } from "./plugins/model/harness.ts";
 import { losses, octavo, root, temporaryFolder } from "./process/octavo.ts";
 
 describe("the README", function () {
@@ -32,6 +37,26 @@ describe("the README", function () {
       const ended = await octavo(["train", recipe, "--runs", folder.path, "--set", "train.steps=2"]);
       assert.equal(ended.code, 0, ended.stderr + ended.stdout.slice(-1000));
       assert.equal(losses(ended).size, 2);
+    } finally {
+      folder.remove();
+    }
+  });
+
+  it("of the plugins shows a component alone that works as it stands, to the golden numbers of its weights", () => {
+    const folder = temporaryFolder(), source = /```js\n([^`]*aloneHost[^]*?)```/.exec(readFileSync(join(root, "plugins/README.md"), "utf8"))![1];
+    try {
+      mkdirSync(join(folder.path, "node_modules"));
+      symlinkSync(root, join(folder.path, "node_modules/octavo"));
+      writeFileSync(join(folder.path, "alone.mjs"), source);
+      const llama = build(llamaEncoder, { vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, head_dim: 4, hidden: 24, lm_head: "trained" });
+      writeSafetensors(join(folder.path, "weights.safetensors"), new Map(Object.entries(llama.parameters()).map(([name, { shape }]) =>
+        [name, { dtype: "F64", shape, data: new Uint8Array(Float64Array.from(fillWeight(name === "text.lm_head.weight" ? "lm_head.weight" : `model.${name.slice(5)}`, shape)).buffer) }])));
+      const ended = spawnSync(process.execPath, ["alone.mjs"], { cwd: folder.path, encoding: "utf8" });
+      assert.equal(ended.status, 0, ended.stderr);
+      const logits = ended.stdout.trim().split(" ").map(Number);
+      // G-LLAMA, bidirectional: sum and first number, computed in float64 by an independent implementation
+      assert.equal(logits.length, 8 * 23);
+      assert.ok(Math.abs(sum(logits) - 13.0101653156) < 1e-8 && Math.abs(logits[0] - 0.0144161748) < 1e-8, `${sum(logits)}, ${logits[0]}`);
     } finally {
       folder.remove();
     }

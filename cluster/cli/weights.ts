@@ -19,12 +19,13 @@ export function weightCommands(command: Make, output: Output, positive: (text: s
       output.say(formatInspection(found));
     });
 
-  command("import <path>", "make a checkpoint of released weights (.safetensors, .pth, .bin, or a folder with config.json)")
+  command("import <path>", "make a checkpoint of released weights (.safetensors, .pth, .bin, or a folder with config.json), or of an adapter and its base (--onto)")
     .requiredOption("--as <kind/name>", "the component they are for: text-encoder/llama, decoder/llama, image-encoder/beit, prompt-encoder/bert ...")
     .requiredOption("--out <folder>", "the checkpoint to make; nothing is overwritten")
     .addOption(repeated("--set <option=value>", "an option of the component; may be repeated"))
     .addOption(repeated("--adapter <folder>", "merge a PEFT adapter into the weights; may be repeated, in order").default([]))
-    .option("--any-base", "merge adapters that name another base model, if their shapes fit")
+    .option("--attach <folder>", "put a PEFT adapter beside the weights, where it goes on learning (the component's option lora)")
+    .option("--any-base", "take adapters that name another base model, if their shapes fit")
     .option("--onto <checkpoint>", "keep the other components of this checkpoint beside the imported one")
     .option("--partial", "go on without what is missing, mis-shaped or not supported")
     .addOption(new Option("--bias-resize <how>", "how relative bias tables are made to fit another grid").choices(["bilinear", "geometric"]).default("bilinear"))
@@ -82,6 +83,7 @@ function formatImport(report: ImportReport): string {
     ...list("known, of no use to this component", report.unused),
     ...list("unexpected, left out", report.unexpected),
     ...list("adapters merged", report.adapters),
+    ...list("adapter beside the weights", report.attached === undefined ? [] : [report.attached]),
   ].join("\n");
 }
 

@@ -1,6 +1,6 @@
 import { resizePositions, resizeRelativeBias } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
-import { type Plugin, type PluginHost, type TensorComponent, checkOptions, RecipeError } from "../plugin/index.ts";
+import { type Plugin, type TensorComponent, aloneHost, checkOptions, RecipeError } from "../plugin/index.ts";
 import { keysOf } from "../plugin/options.ts";
 import { familyOf } from "./families/index.ts";
 import type { Config, Family, Setting } from "./families/family.ts";
@@ -166,9 +166,3 @@ function settingsOf({ source, config }: ImportRequest, family: Family, map: Name
   return [...new Map(all.map((setting) => [setting.option, setting])).values()];
 }
 
-/** Components of these kinds build nothing and read no file. */
-const aloneHost: PluginHost = {
-  seed: 0,
-  resolvePath: (path) => path,
-  build: () => { throw new RuntimeError("ERR_PLUGIN", "a component whose weights are imported builds no other plugin."); },
-};

@@ -13,3 +13,4 @@ export * from "./import.ts";
 export * from "./export.ts";
 export * from "./release.ts";
 export * from "./adapter.ts";
+export { type LiveAdapter, liveAdapter } from "./live-adapter.ts";

@@ -27,7 +27,7 @@ export interface Manifest {
   /** Files that belong to the model: by the absolute path the recipe gives them, the name of their copy in this folder. */
   files?: Readonly<Record<string, string>>;
   /** Of weights that no run of ours made: where they came from. */
-  imported?: { from: string; family: string; dialect: string; adapters?: readonly string[] };
+  imported?: { from: string; family: string; dialect: string; /** What the release calls itself. */ base?: string; /** Merged. */ adapters?: readonly string[]; /** Beside the weights. */ attached?: string };
   losses?: { first?: Record<string, number>; last?: Record<string, number> };
 }
 

@@ -5,5 +5,5 @@ export * from "./define.ts";
 export { RecipeError, formatProblem, formatProblems } from "./problem.ts";
 export type { Place, RecipeProblem } from "./problem.ts";
 export { checkOptions } from "./options.ts";
-export { createHost, createRegistry } from "./registry.ts";
+export { aloneHost, createHost, createRegistry } from "./registry.ts";
 export type { LookupDetails, Registry } from "./registry.ts";

@@ -64,6 +64,13 @@ export function createRegistry(plugins: Iterable<Plugin> = []): Registry {
   return registry;
 }
 
+/** The host of a component made alone, without a recipe: it builds no other plugin and takes paths as they are. */
+export const aloneHost: PluginHost = {
+  seed: 0,
+  resolvePath: (path) => path,
+  build: (use) => { throw new RuntimeError("ERR_PLUGIN", `${use}: a component made alone builds no other plugin. Make it with createHost.`, { use }); },
+};
+
 /** The host that plugins of one recipe are built with. `copies`: files, by absolute path, that a checkpoint holds copies of. */
 export function createHost(registry: Registry, o: { folder: string; seed: number; runFolder?: string; copies?: ReadonlyMap<string, string> }): PluginHost {
   return {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import {
-  fromArray, materialise, release, Scope, type ForwardContext, type Plugin, type PluginHost, type Tensor, type TensorComponent,
+  aloneHost, fromArray, materialise, release, Scope, type ForwardContext, type Plugin, type Tensor, type TensorComponent,
 } from "../../../runtime/index.ts";
 import { fill, fillWeight } from "./fill.ts";
 
@@ -11,15 +11,9 @@ export type Precision = "f32" | "f64";
 export const context = (over: Partial<ForwardContext> = {}): ForwardContext =>
   ({ training: false, step: 0, seed: 1, counts: {}, sampleIds: [], precision: "f32", ...over });
 
-const host: PluginHost = {
-  resolvePath: (path) => path,
-  build: () => { throw new Error("a model component builds no other plugin"); },
-  seed: 1,
-};
-
 /** A component alone: options through the plugin's own schema, no recipe, no registry. */
 export function build<C extends TensorComponent = TensorComponent>(plugin: Plugin, options: Record<string, unknown> = {}): C {
-  return plugin.create(plugin.options.parse(options), host) as C;
+  return plugin.create(plugin.options.parse(options), aloneHost) as C;
 }
 
 /** Gives every parameter its value by the fill rule under `nameOf` its own name; `given` overrides by own name. */
