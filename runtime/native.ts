@@ -221,9 +221,31 @@ function coded(addon: Native): Native {
     const checked = wrap(call);
     return (...a: A): Promise<R> => checked(...a).catch((thrown: unknown) => { throw toRuntimeError(thrown); });
   };
+  // What every op calls, without the arguments as an array in between.
+  const once = <A, R>(call: (a: A) => R) => (a: A): R => {
+    try {
+      return call(a);
+    } catch (thrown) {
+      throw toRuntimeError(thrown);
+    }
+  };
+  const twice = <A, B, R>(call: (a: A, b: B) => R) => (a: A, b: B): R => {
+    try {
+      return call(a, b);
+    } catch (thrown) {
+      throw toRuntimeError(thrown);
+    }
+  };
+  const launch: Native["launch"] = (kernel, handles, scalars) => {
+    try {
+      addon.launch(kernel, handles, scalars);
+    } catch (thrown) {
+      throw toRuntimeError(thrown);
+    }
+  };
   return {
-    configure: wrap(addon.configure), allocate: wrap(addon.allocate), view: wrap(addon.view), free: wrap(addon.free), vacate: wrap(addon.vacate), refill: wrap(addon.refill),
-    kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch: wrap(addon.launch), upload: wrap(addon.upload),
+    configure: wrap(addon.configure), allocate: twice(addon.allocate), view: twice(addon.view), free: once(addon.free), vacate: wrap(addon.vacate), refill: wrap(addon.refill),
+    kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch, upload: wrap(addon.upload),
     read: settle(addon.read), fence: settle(addon.fence), stamp: wrap(addon.stamp), stampsTake: wrap(addon.stampsTake), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),

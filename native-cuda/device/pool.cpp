@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <limits>
 
 #include "../common/fault.h"
 
@@ -37,9 +38,10 @@ void Pool::unmap(void* data, size_t reserved) {
 /// The class of a free block for this request: the same, or for large ones up to twice as large (fresh memory costs a fault and a
 /// clearing per page: 0.1 to 0.3 s per GB). A limit counts what is reserved, so blocks are exact under one.
 Pool::Classes::iterator Pool::serving(size_t reserved) {
-  auto found = cached_.lower_bound(reserved);
   const size_t most = reserved < kHuge || limit_ ? reserved : 2 * reserved;
-  return found != cached_.end() && found->first <= most ? found : cached_.end();
+  for (auto found = cached_.lower_bound(reserved); found != cached_.end() && found->first <= most; ++found)
+    if (!found->second.empty()) return found;
+  return cached_.end();
 }
 
 Block Pool::take(size_t bytes) {
@@ -49,7 +51,6 @@ Block Pool::take(size_t bytes) {
     reserved = found->first;
     data = found->second.back().data;
     found->second.pop_back();
-    if (found->second.empty()) cached_.erase(found);
     bytes_cached_ -= reserved;
   } else {
     if (limit_ && counts_.bytes_reserved + reserved > limit_) shed(counts_.bytes_reserved + reserved - limit_);
@@ -85,16 +86,16 @@ void Pool::limit(size_t bytes) {
 
 /// The class of the block unused for longest: a replayed step leaves behind what the eager one before it took piece by piece.
 Pool::Classes::iterator Pool::dispensable() {
-  return std::min_element(cached_.begin(), cached_.end(), [](const auto& a, const auto& b) { return a.second.front().given < b.second.front().given; });
+  const auto given = [](const auto& entry) { return entry.second.empty() ? std::numeric_limits<uint64_t>::max() : entry.second.front().given; };
+  return std::min_element(cached_.begin(), cached_.end(), [&](const auto& a, const auto& b) { return given(a) < given(b); });
 }
 
 void Pool::shed(size_t wanted) {
-  while (wanted > 0 && !cached_.empty()) {
+  while (wanted > 0 && bytes_cached_ > 0) {
     const auto found = dispensable();
     const size_t reserved = found->first;
     release_({found->second.front().data, 0, reserved});
     found->second.erase(found->second.begin());
-    if (found->second.empty()) cached_.erase(found);
     bytes_cached_ -= reserved;
     counts_.bytes_reserved -= reserved;
     wanted -= std::min(wanted, reserved);

@@ -12,12 +12,20 @@
 
 #include "../kernels/registry.h"
 #include "guard.h"
+#include "host.h"
 #include "pool.h"
 #include "program.h"
 #include "stamps.h"
 
 namespace {
 constexpr int kNicer = 5;
+constexpr int kTurns = 500;  // before sleeping, about 10 us: an op call is sooner there than a sleeping thread is awake
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
 
 void prepare_thread() {
   pthread_setname_np(pthread_self(), "octavo-stream");
@@ -40,36 +48,54 @@ void Stream::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+// Of a flag and a counter, each side writes its own first and reads the other's after that, in one order for all: at least one of
+// them sees what the other did. The lock lets a waiter that has just looked go to sleep before it is woken.
 void Stream::push(Command command) {
-  std::unique_lock lock(mutex_);
   if (stop_) return;
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
-  room_.wait(lock, [this] { return pending() < kCapacity; });
+  if (pending() >= kCapacity) wait_for_room();
   const uint64_t index = pushed_.load(std::memory_order_relaxed);
   command.sequence = index + 1;
   ring_[index % kCapacity] = std::move(command);
-  pushed_.store(index + 1, std::memory_order_release);
-  lock.unlock();
+  pushed_.store(index + 1);
+  if (!sleeps_.load()) return;
+  { std::lock_guard lock(mutex_); }
   work_.notify_one();
+}
+
+void Stream::wait_for_room() {
+  std::unique_lock lock(mutex_);
+  wants_room_ = true;
+  room_.wait(lock, [this] { return pushed_.load() - done_.load() < kCapacity; });
+  wants_room_ = false;
+}
+
+/// False when the stream stops.
+bool Stream::wait_for_work(uint64_t index) {
+  static const int turns = host_cores() > 1 ? kTurns : 0;
+  for (int turn = 0; turn < turns && pushed_.load(std::memory_order_acquire) == index && !stop_; ++turn) pause();
+  if (pushed_.load(std::memory_order_acquire) == index) {
+    std::unique_lock lock(mutex_);
+    sleeps_ = true;
+    work_.wait(lock, [&] { return stop_ || pushed_.load() != index; });
+    sleeps_ = false;
+  }
+  return !stop_;
 }
 
 void Stream::run() {
   prepare_thread();
   for (;;) {
     const uint64_t index = done_.load(std::memory_order_relaxed);
-    {
-      std::unique_lock lock(mutex_);
-      work_.wait(lock, [&] { return stop_ || pushed_.load(std::memory_order_relaxed) != index; });
-      if (stop_) return;
-    }
+    if (!wait_for_work(index)) return;
     Command command = std::move(ring_[index % kCapacity]);
     execute(command);
     const std::optional<StreamFault> fault = command.completion ? fault_ : std::nullopt;  // ours: `clear` may come next
-    {
-      std::lock_guard lock(mutex_);
-      done_.store(index + 1, std::memory_order_release);
+    done_.store(index + 1);
+    if (wants_room_.load()) {
+      { std::lock_guard lock(mutex_); }
+      room_.notify_one();
     }
-    room_.notify_one();
     if (command.completion) complete_(command.completion, fault ? &*fault : nullptr);
   }
 }

@@ -4,6 +4,7 @@
 //       `clear` (from `configure`, on an idle stream) ends it. Memory is still released, actions still run.
 // ST-3: a command counts as done (`pending`) before its completion is reported.
 // ST-4: the thread lowers its own priority, and with it that of its OpenMP team, so that the event loop wins.
+// ST-5: one thread pushes. While the stream has work neither side takes the lock.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -42,6 +43,8 @@ class Stream {
 
  private:
   void run();
+  bool wait_for_work(uint64_t index);
+  void wait_for_room();
   void execute(Command& command);
 
   Complete complete_;
@@ -50,6 +53,7 @@ class Stream {
   std::mutex mutex_;
   std::condition_variable work_, room_;
   std::atomic<bool> stop_{false};  // changed under the mutex
+  std::atomic<bool> sleeps_{false}, wants_room_{false};  // who waits for whom: only then is there anybody to wake
   std::optional<StreamFault> fault_;
   std::thread thread_;
 };
