@@ -93,6 +93,8 @@ export interface Native {
   ucxInfo(): { usable: boolean; version?: string; reason?: string };
   /** What a peer connects to. The first call makes the engine and its thread. Throws ERR_LANE without libucp or a transport. */
   ucxAddress(): Uint8Array;
+  /** A slab like that of `slabCreate`, in registered memory of UCX's own: only `ucxRead` reaches it from elsewhere. */
+  ucxSlab(bytes: number): { slab: number; pid: number; fd: number; bytes: number; inode: number };
   /** Registers a slab once, for reading by peers and for reads into it. `address` is where the slab begins here. */
   ucxRegister(slab: number): { address: number; key: Uint8Array };
   /** A way to the peer with this address; it opens with the first read. */
@@ -198,6 +200,8 @@ function load(): Native {
   // are for memory that is not registered ahead (ours is), and what it logs is no output of ours.
   process.env.UCX_HANDLE_ERRORS ??= "none";
   process.env.UCX_MEM_EVENTS ??= "n";
+  // Its shared-memory transports then notice a peer that dies; without it UCX 1.13 leaves them out where that is asked for.
+  process.env.UCX_MM_ERROR_HANDLING ??= "y";
   process.env.UCX_LOG_FILE ??= "stderr";
   process.env.UCX_WARN_UNUSED_ENV_VARS ??= "n";
   try {
@@ -251,7 +255,7 @@ function coded(addon: Native): Native {
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),
     slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead), slabStamp: wrap(addon.slabStamp), slabTensor: wrap(addon.slabTensor),
-    ucxInfo: wrap(addon.ucxInfo), ucxAddress: wrap(addon.ucxAddress), ucxRegister: wrap(addon.ucxRegister), ucxConnect: wrap(addon.ucxConnect),
+    ucxInfo: wrap(addon.ucxInfo), ucxAddress: wrap(addon.ucxAddress), ucxSlab: wrap(addon.ucxSlab), ucxRegister: wrap(addon.ucxRegister), ucxConnect: wrap(addon.ucxConnect),
     ucxRead: settle(addon.ucxRead), ucxClose: wrap(addon.ucxClose), ucxDescribe: wrap(addon.ucxDescribe),
     groupSeat: wrap(addon.groupSeat), groupJoin: wrap(addon.groupJoin), groupDrop: wrap(addon.groupDrop), groupAbort: wrap(addon.groupAbort),
     groupFailure: wrap(addon.groupFailure), groupLeave: wrap(addon.groupLeave),

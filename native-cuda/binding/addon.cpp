@@ -254,9 +254,10 @@ Napi::Value slab_open(const Napi::CallbackInfo& info) {
 
 Napi::Value slab_close(const Napi::CallbackInfo& info) {
   const int slab = static_cast<int>(integer(info[0], "slabClose"));
+  const bool ours = device->slabs.find(slab).fd >= 0;  // what UCX made goes with its last user
   device->slabs.close(slab);
 #ifdef OCTAVO_UCX
-  if (device->ucx) device->ucx->forget(slab);
+  if (device->ucx && ours) device->ucx->forget(slab);
 #endif
   return info.Env().Undefined();
 }

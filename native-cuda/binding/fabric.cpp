@@ -1,4 +1,6 @@
 // The functions of the addon that reach into a peer's memory by UCX. Typed and documented in runtime/native.ts.
+#include <unistd.h>
+
 #include "device.h"
 #include "convert.h"
 
@@ -29,6 +31,30 @@ std::string text_of(Napi::Value value, const char* what) {
 Napi::Value ucx_address(const Napi::CallbackInfo& info) {
   const std::string& address = engine().address();
   return Napi::Buffer<char>::Copy(info.Env(), address.data(), address.size());
+}
+
+/// Memory of UCX's own: like that of `slabCreate`, but only UCX can open it elsewhere.
+Napi::Value ucx_slab(const Napi::CallbackInfo& info) {
+  const size_t bytes = size(info[0], "ucxSlab");
+  const int slab = device->slabs.reserve();
+  void* data = engine().make(slab, bytes);
+  device->slabs.put(slab, {new Mapping{data, bytes}, [slab](const Mapping* ended) {
+                             delete ended;
+                             if (device->ending) return;
+                             Command command;  // queued commands may still use it: it goes when they are done
+                             command.kind = Command::Kind::action;
+                             command.name = "slabClose";
+                             command.argument = slab;
+                             command.action = [](int64_t closed) { device->ucx->forget(static_cast<int>(closed)); };
+                             device->stream.push(std::move(command));
+                           }});
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("slab", slab);
+  result.Set("pid", static_cast<double>(getpid()));
+  result.Set("fd", -1);
+  result.Set("bytes", static_cast<double>(bytes));
+  result.Set("inode", 0);
+  return result;
 }
 
 Napi::Value ucx_register(const Napi::CallbackInfo& info) {
@@ -71,7 +97,7 @@ Napi::Value ucx_describe(const Napi::CallbackInfo& info) {
 }
 #else
 template <int> Napi::Value absent(const Napi::CallbackInfo&) { throw CodedError("ERR_LANE", format("ucx: %s", ucx_facts().reason.c_str())); }
-constexpr auto ucx_address = absent<0>, ucx_register = absent<0>, ucx_connect = absent<0>, ucx_read = absent<0>, ucx_close = absent<0>, ucx_describe = absent<0>;
+constexpr auto ucx_address = absent<0>, ucx_slab = absent<0>, ucx_register = absent<0>, ucx_connect = absent<0>, ucx_read = absent<0>, ucx_close = absent<0>, ucx_describe = absent<0>;
 #endif
 }  // namespace
 
@@ -79,6 +105,7 @@ void export_fabric(Napi::Env env, Napi::Object exports) {
 #define OCTAVO_EXPORT(name, function) exports.Set(name, Napi::Function::New<guarded<function>>(env, name))
   OCTAVO_EXPORT("ucxInfo", ucx_info);
   OCTAVO_EXPORT("ucxAddress", ucx_address);
+  OCTAVO_EXPORT("ucxSlab", ucx_slab);
   OCTAVO_EXPORT("ucxRegister", ucx_register);
   OCTAVO_EXPORT("ucxConnect", ucx_connect);
   OCTAVO_EXPORT("ucxRead", ucx_read);

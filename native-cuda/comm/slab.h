@@ -38,6 +38,9 @@ class SlabTable {
   int create(size_t bytes);                        // ERR_MEMORY when the system refuses
   /// ERR_LANE when the peer or its slab is gone, or it is another one than told.
   int open(int64_t pid, int fd, size_t bytes, uint64_t inode);
+  /// A number for a slab whose memory comes from elsewhere, and that memory.
+  int reserve() { return next_++; }
+  void put(int slab, std::shared_ptr<const Mapping> mapping) { slabs_[slab] = {std::move(mapping), -1, 0}; }
   /// Forgets the slab and closes its descriptor. Tensors that live in it keep its memory.
   void close(int slab);
   /// `bytes` at `offset`, or ERR_LANE when they are outside the slab.

@@ -221,30 +221,45 @@ UcxMemory UcxEngine::add(int slab, std::shared_ptr<const Mapping> mapping) {
   wait_for([&] {
     const auto known = regions_.find(slab);
     if (known != regions_.end()) return void(told = known->second.told);
-    Region region{mapping, nullptr, {reinterpret_cast<uint64_t>(mapping->data), ""}};
-    ucp_mem_map_params_t params{};
-    params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH;
-    params.address = mapping->data;
-    params.length = mapping->bytes;
-    ucs_status_t status = library_.mem_map(context_, &params, &region.memory);
-    if (status != UCS_OK) throw CodedError("ERR_LANE", format("ucx: registering %zu bytes: %s", mapping->bytes, words(status).c_str()));
-    void* packed = nullptr;
-    size_t length = 0;
-    status = library_.rkey_pack(context_, region.memory, &packed, &length);
-    if (status != UCS_OK) {
-      library_.mem_unmap(context_, region.memory);
-      throw CodedError("ERR_LANE", format("ucx: packing a key: %s", words(status).c_str()));
-    }
-    region.told.key.assign(static_cast<const char*>(packed), length);
-    library_.rkey_buffer_release(packed);
-    told = region.told;
-    regions_.emplace(slab, std::move(region));
+    told = enter(slab, mapping, mapping->bytes).told;
   });
   return told;
 }
 
+void* UcxEngine::make(int slab, size_t bytes) {
+  void* data = nullptr;
+  wait_for([&] { data = reinterpret_cast<void*>(enter(slab, nullptr, bytes).told.address); });
+  return data;
+}
+
+/// On the engine's thread.
+UcxEngine::Region& UcxEngine::enter(int slab, std::shared_ptr<const Mapping> mapping, size_t bytes) {
+  Region region;
+  ucp_mem_map_params_t params{};
+  params.field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH | UCP_MEM_MAP_PARAM_FIELD_FLAGS;
+  params.address = mapping ? mapping->data : nullptr;
+  params.length = bytes;
+  params.flags = mapping ? 0 : UCP_MEM_MAP_ALLOCATE;
+  ucs_status_t status = library_.mem_map(context_, &params, &region.memory);
+  if (status != UCS_OK) throw CodedError("ERR_LANE", format("ucx: registering %zu bytes: %s", bytes, words(status).c_str()));
+  void* packed = nullptr;
+  size_t length = 0;
+  ucp_mem_attr_t attributes{};
+  attributes.field_mask = UCP_MEM_ATTR_FIELD_ADDRESS;
+  status = library_.mem_query(region.memory, &attributes);
+  if (status == UCS_OK) status = library_.rkey_pack(context_, region.memory, &packed, &length);
+  if (status != UCS_OK) {
+    library_.mem_unmap(context_, region.memory);
+    throw CodedError("ERR_LANE", format("ucx: packing a key: %s", words(status).c_str()));
+  }
+  region.told = {reinterpret_cast<uint64_t>(attributes.address), {static_cast<const char*>(packed), length}};
+  region.mapping = std::move(mapping);
+  library_.rkey_buffer_release(packed);
+  return regions_[slab] = std::move(region);
+}
+
 void UcxEngine::forget(int slab) {
-  wait_for([&] {
+  post([this, slab] {
     const auto region = regions_.find(slab);
     if (region == regions_.end()) return;
     region->second.forgotten = true;

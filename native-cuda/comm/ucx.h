@@ -2,7 +2,8 @@
 // transport both ends have (InfiniBand and RoCE verbs, cma on one host, tcp). The sender's CPU takes no part where the transport reads
 // by itself.
 // UX-1: one thread per process owns context, worker and endpoints; it sleeps on the worker's descriptor. No caller waits for bytes.
-// UX-2: memory is registered once per slab, and stays registered until the slab is closed and its last read is over.
+// UX-2: memory is registered once per slab, and stays registered until the slab is closed and its last read is over. Slabs that UCX makes
+//       (`make`) can be reached by its shared-memory transports, at the speed of a copy; any other memory only by those that read by themselves.
 // UX-3: a read ends with the bytes, or with ERR_LANE: peer gone, slice taken back (SL-5), endpoint closed. It never stays open after `close`.
 // UX-4: a read that `close` gave up may still write into its slice: the caller must not use that slice again.
 #pragma once
@@ -53,6 +54,8 @@ class UcxEngine {
   /// What a peer connects to.
   const std::string& address() const { return address_; }
   UcxMemory add(int slab, std::shared_ptr<const Mapping> mapping);  // the same answer for a slab that is registered
+  /// Registered memory of UCX's own for slab number `slab`; it goes with `forget`.
+  void* make(int slab, size_t bytes);
   void forget(int slab);
   int connect(const std::string& address);
   void read(UcxRead read);
@@ -67,7 +70,7 @@ class UcxEngine {
     std::map<std::string, ucp_rkey_h> keys;
   };
   struct Region {
-    std::shared_ptr<const Mapping> mapping;
+    std::shared_ptr<const Mapping> mapping;  // none: the memory is UCX's
     ucp_mem_h memory = nullptr;
     UcxMemory told;
     int reads = 0;
@@ -90,6 +93,7 @@ class UcxEngine {
   void settle(Pending& pending, const std::string& failure);
   void end(int endpoint);
   void drop(std::map<int, Region>::iterator region);
+  Region& enter(int slab, std::shared_ptr<const Mapping> mapping, size_t bytes);
   std::string words(ucs_status_t status) const { return library_.status_string(status); }
 
   const UcxLibrary& library_;

@@ -38,7 +38,7 @@ Opened open_library() {
                         bind(ucp, "ucp_worker_arm", l.worker_arm) && bind(ucp, "ucp_worker_progress", l.worker_progress) &&
                         bind(ucp, "ucp_ep_create", l.ep_create) && bind(ucp, "ucp_ep_close_nbx", l.ep_close) &&
                         bind(ucp, "ucp_ep_print_info", l.ep_print_info) && bind(ucp, "ucp_mem_map", l.mem_map) &&
-                        bind(ucp, "ucp_mem_unmap", l.mem_unmap) && bind(ucp, "ucp_rkey_pack", l.rkey_pack) &&
+                        bind(ucp, "ucp_mem_unmap", l.mem_unmap) && bind(ucp, "ucp_mem_query", l.mem_query) && bind(ucp, "ucp_rkey_pack", l.rkey_pack) &&
                         bind(ucp, "ucp_rkey_buffer_release", l.rkey_buffer_release) && bind(ucp, "ucp_ep_rkey_unpack", l.rkey_unpack) &&
                         bind(ucp, "ucp_rkey_destroy", l.rkey_destroy) && bind(ucp, "ucp_get_nbx", l.get) &&
                         bind(ucp, "ucp_request_check_status", l.request_check_status) && bind(ucp, "ucp_request_free", l.request_free) &&

@@ -34,6 +34,7 @@ struct UcxLibrary {
   decltype(&ucp_ep_print_info) ep_print_info = nullptr;
   decltype(&ucp_mem_map) mem_map = nullptr;
   decltype(&ucp_mem_unmap) mem_unmap = nullptr;
+  decltype(&ucp_mem_query) mem_query = nullptr;
   decltype(&ucp_rkey_pack) rkey_pack = nullptr;
   decltype(&ucp_rkey_buffer_release) rkey_buffer_release = nullptr;
   decltype(&ucp_ep_rkey_unpack) rkey_unpack = nullptr;

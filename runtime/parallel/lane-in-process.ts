@@ -15,6 +15,7 @@ export function inProcessLane({ node }: LaneOptions): Lane {
   return {
     name: "in-process",
     stats,
+    held: () => 0,
     async send(tensors) {
       const from = { generation: ++generation, producer: node, lane: "in-process" as const };
       const descriptors: TensorDescriptor[] = Object.entries(tensors).map(([name, tensor]) => {

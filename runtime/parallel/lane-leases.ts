@@ -1,13 +1,13 @@
 import { RuntimeError } from "../errors.ts";
 import type { LaneName, LeaseId } from "./lanes.ts";
-import type { Slice, SlabArena } from "./slab-arena.ts";
+import type { Slice } from "./slab-arena.ts";
 
-/** What one end of a link has lent to the other: slices of the arena, until the peer releases them or is dead. */
+/** What one end of a link has lent to the other: slices of its arenas, until the peer releases them or is dead. */
 export class Leases {
   readonly #held = new Map<number, { generation: number; slice: Slice }>();
   #next = 1;
 
-  constructor(private readonly lane: LaneName, private readonly node: string, private readonly arena: SlabArena) {}
+  constructor(private readonly lane: LaneName, private readonly node: string) {}
 
   get size(): number {
     return this.#held.size;
@@ -28,13 +28,13 @@ export class Leases {
           { node: this.node, slot, generation });
       }
       this.#held.delete(slot);
-      this.arena.give(found.slice);
+      found.slice.arena.give(found.slice);
     }
   }
 
   /** The peer is dead: nobody reads any more. */
   reclaim(): void {
-    for (const { slice } of this.#held.values()) this.arena.give(slice);
+    for (const { slice } of this.#held.values()) slice.arena.give(slice);
     this.#held.clear();
   }
 }

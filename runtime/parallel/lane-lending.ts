@@ -1,22 +1,23 @@
 import { RuntimeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { type Tensor, fence } from "../tensor/index.ts";
-import type { Lane, LaneName, LaneOptions } from "./lanes.ts";
+import type { Lane, LaneName } from "./lanes.ts";
 import { Leases } from "./lane-leases.ts";
-import { type Slice, SlabArena } from "./slab-arena.ts";
+import type { Slice, SlabArena } from "./slab-arena.ts";
 import { type SliceAt, type TensorDescriptor, describe } from "./tensor-frames.ts";
 
 /** The sending half of the lanes that lend slices: tensors are copied into the arena, or are there already, and leased to the peer. */
 export interface Lending extends Pick<Lane, "send" | "release" | "stats"> {
-  readonly arena: SlabArena;
   peerDown(reason: string): void;
   close(): void;
 }
 
+/** What is copied goes into `own`, what was born in `born` is lent from there. */
+export interface Arenas { own: SlabArena; born: SlabArena }
+
 /** `locate` says how the peer finds a slab. */
-export function lending(lane: LaneName, { node, arena: shared, slabs }: LaneOptions, locate: (slice: Slice) => Pick<SliceAt, "slab" | "remote">): Lending {
-  const arena = shared ?? new SlabArena(node, slabs);
-  const leases = new Leases(lane, node, arena);
+export function lending(lane: LaneName, node: string, { own, born }: Arenas, locate: (slice: Slice) => Pick<SliceAt, "slab" | "remote">): Lending {
+  const leases = new Leases(lane, node);
   const stats = { messages: 0, tensors: 0, bytes: 0 };
   let generation = 0;
   let over: string | undefined;
@@ -25,8 +26,8 @@ export function lending(lane: LaneName, { node, arena: shared, slabs }: LaneOpti
     const d = describe(name, tensor, { generation, producer: node, lane });
     stats.bytes += d.byteLength;
     if (d.byteLength === 0) return d;
-    const birthplace = arena.bornIn(tensor);
-    const slice = birthplace ? arena.use(birthplace) : arena.take(d.byteLength);
+    const birthplace = born.bornIn(tensor);
+    const slice = birthplace ? born.use(birthplace) : own.take(d.byteLength);
     const lease = leases.lend(slice, generation);
     if (birthplace) tensor.lock(`lane ${lane} has handed it to a peer`);
     else native().slabWrite(tensor.handle, slice.slab.slab, slice.offset);
@@ -34,11 +35,10 @@ export function lending(lane: LaneName, { node, arena: shared, slabs }: LaneOpti
   }
 
   return {
-    arena,
     stats,
     async send(tensors) {
       if (over !== undefined) throw new RuntimeError("ERR_LANE", `lane ${lane} of ${node}: ${over}.`, { node });
-      arena.mustBeOpen();
+      own.mustBeOpen();
       generation++;
       const descriptors: TensorDescriptor[] = [];
       try {
@@ -59,10 +59,9 @@ export function lending(lane: LaneName, { node, arena: shared, slabs }: LaneOpti
       over ??= `its peer is gone: ${reason}`;
       leases.reclaim();
     },
-    /** What is leased stays taken in a shared arena: the peer may still be reading. */
+    /** What is leased stays taken: the peer may still be reading. */
     close() {
       over ??= "it is closed";
-      if (!shared) arena.close();
     },
   };
 }

@@ -1,7 +1,7 @@
 import { native } from "../native.ts";
 import type { Lane, LaneOptions } from "./lanes.ts";
 import { lending } from "./lane-lending.ts";
-import { tensorIn } from "./slab-arena.ts";
+import { SlabArena, tensorIn } from "./slab-arena.ts";
 import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./tensor-frames.ts";
 
 /**
@@ -10,7 +10,8 @@ import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./t
  * mapped once by the receiver, and kept: mapping per message is the known mistake.
  */
 export function sharedMemoryLane(options: LaneOptions): Lane {
-  const sender = lending("shared-memory", options, ({ slab: { pid, fd, bytes, inode } }) => ({ slab: { pid, fd, bytes, inode } }));
+  const arena = options.arena ?? new SlabArena(options.node, options.slabs);
+  const sender = lending("shared-memory", options.node, { own: arena, born: arena }, ({ slab: { pid, fd, bytes, inode } }) => ({ slab: { pid, fd, bytes, inode } }));
   const opened = new Map<number, number>();
 
   function mapped(d: TensorDescriptor): number {
@@ -24,6 +25,7 @@ export function sharedMemoryLane(options: LaneOptions): Lane {
   return {
     name: "shared-memory",
     stats: sender.stats,
+    held: () => arena.slices,
     send: sender.send,
     release: sender.release,
     async receive(descriptors) {
@@ -40,6 +42,7 @@ export function sharedMemoryLane(options: LaneOptions): Lane {
     peerDown: sender.peerDown,
     close() {
       sender.close();
+      if (!options.arena) arena.close();
       for (const slab of opened.values()) native().slabClose(slab);
       opened.clear();
     },

@@ -2,7 +2,7 @@ import { native } from "../native.ts";
 import type { Tensor } from "../tensor/index.ts";
 import type { Lane, LaneOptions } from "./lanes.ts";
 import { lending } from "./lane-lending.ts";
-import type { Slab, Slice } from "./slab-arena.ts";
+import { type Slab, SlabArena, type Slice } from "./slab-arena.ts";
 import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./tensor-frames.ts";
 
 /**
@@ -10,7 +10,9 @@ import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./t
  * registered once; the address of the sender's worker comes with its descriptors, so the first message opens the way.
  */
 export function ucxLane(options: LaneOptions): Lane {
-  const sender = lending("ucx", options, ({ slab, offset }) => {
+  // What is copied, and what arrives, lies in memory of UCX's own: its shared-memory transports reach no other.
+  const own = new SlabArena(options.node, { ...options.slabs, memory: "ucx" });
+  const sender = lending("ucx", options.node, { own, born: options.arena ?? own }, ({ slab, offset }) => {
     const { address, key } = registered(slab);
     return { remote: { address: address + offset, key, worker: worker() } };
   });
@@ -18,8 +20,8 @@ export function ucxLane(options: LaneOptions): Lane {
   const ways = new Map<string, number>();
   let over: string | undefined;
 
-  let own: string | undefined;
-  const worker = (): string => (own ??= base64(native().ucxAddress()));
+  let address: string | undefined;
+  const worker = (): string => (address ??= base64(native().ucxAddress()));
 
   function registered(slab: Slab): { address: number; key: string } {
     let known = keys.get(slab);
@@ -39,26 +41,27 @@ export function ucxLane(options: LaneOptions): Lane {
   /** A place for the bytes, and the tensor that lives there. */
   function landing(d: TensorDescriptor): { tensor: Tensor; slice: Slice } {
     if (!d.slice?.remote) throw laneError("ucx", d, "its descriptor names no memory");
-    const slice = sender.arena.take(d.byteLength);
+    const slice = own.take(d.byteLength);
     registered(slice.slab);
-    return { tensor: sender.arena.over(slice, d.shape, d.dtype), slice };
+    return { tensor: own.over(slice, d.shape, d.dtype), slice };
   }
 
   /** The read has the slice to itself until it has gone well: after a failure the peer's bytes may still come. */
   async function read(d: TensorDescriptor, slice: Slice): Promise<void> {
     const { remote, generation } = d.slice!;
-    sender.arena.use(slice);
+    own.use(slice);
     try {
       await native().ucxRead(wayTo(remote!.worker), remote!.address, Buffer.from(remote!.key, "base64"), slice.slab.slab, slice.offset, d.byteLength, generation);
     } catch (cause) {
       throw laneError("ucx", d, `its bytes did not come: ${(cause as Error).message}`, cause);
     }
-    sender.arena.give(slice);
+    own.give(slice);
   }
 
   return {
     name: "ucx",
     stats: sender.stats,
+    held: () => own.slices,
     send: sender.send,
     release: sender.release,
     async receive(descriptors) {
@@ -87,6 +90,7 @@ export function ucxLane(options: LaneOptions): Lane {
     close() {
       end("the lane is closed");
       sender.close();
+      own.close();
     },
   };
 

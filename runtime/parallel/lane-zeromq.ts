@@ -9,6 +9,7 @@ export function zeromqLane({ node }: LaneOptions): Lane {
   return {
     name: "zeromq",
     stats,
+    held: () => 0,
     async send(tensors) {
       const from = { generation: ++generation, producer: node, lane: "zeromq" as const };
       const entries = Object.entries(tensors);

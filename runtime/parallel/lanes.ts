@@ -37,6 +37,8 @@ export interface LeaseId {
 export interface Lane {
   readonly name: LaneName;
   readonly stats: { messages: number; tensors: number; bytes: number };
+  /** Slices of shared memory that this end has in use: lent, or filled with what arrived. */
+  held(): number;
   /** Resolves when the bytes are safely out. Rejects with ERR_LANE when there is no room, ERR_DEVICE after a device fault. */
   send(tensors: Record<string, Tensor>): Promise<{ descriptors: TensorDescriptor[]; attachments: Uint8Array[] }>;
   receive(descriptors: readonly TensorDescriptor[], attachments: readonly Uint8Array[]): Promise<{ tensors: Record<string, Tensor>; done: Promise<LeaseId[]> }>;

@@ -8,6 +8,8 @@ export interface SlabLimits {
   slabBytes: number;
   /** Default 4 GiB for all slabs of one arena. */
   totalBytes: number;
+  /** Where the memory comes from: `shared` can be mapped by processes of this host, `ucx` be read by UCX at the best speed. Default shared. */
+  memory: "shared" | "ucx";
 }
 
 export interface Slab {
@@ -21,6 +23,7 @@ export interface Slab {
 
 /** A piece of a slab. `generation` is written beside it for as long as it is taken: a reader that comes late sees that it is gone. */
 export interface Slice {
+  arena: SlabArena;
   slab: Slab;
   offset: number;
   generation: number;
@@ -47,7 +50,7 @@ export class SlabArena {
   #closed = false;
 
   constructor(readonly node: string, limits: Partial<SlabLimits> = {}) {
-    this.#limits = { slabBytes: 64 * 2 ** 20, totalBytes: 2 ** 32, ...limits };
+    this.#limits = { slabBytes: 64 * 2 ** 20, totalBytes: 2 ** 32, memory: "shared", ...limits };
   }
 
   /** Slices that have a user now. */
@@ -67,20 +70,20 @@ export class SlabArena {
   }
 
   #grow(bytes: number): Slab {
-    const { slabBytes, totalBytes } = this.#limits;
+    const { slabBytes, totalBytes, memory } = this.#limits;
     const held = this.#slabs.reduce((sum, slab) => sum + slab.bytes, 0);
     const size = Math.max(slabBytes, bytes + head);
     if (held + size > totalBytes) {
       throw new RuntimeError("ERR_LANE", `shared memory of ${this.node}: no room for ${bytes} bytes; ${this.#taken} slices are taken, the slabs hold ${held} of ${totalBytes} bytes. ` +
         "Fewer microbatches in flight need less, or a receiver has stopped releasing.", { node: this.node, bytes, held, totalBytes, slices: this.#taken });
     }
-    const slab = { ...native().slabCreate(size), slices: new SliceAllocator(size) };
+    const slab = { ...(memory === "ucx" ? native().ucxSlab(size) : native().slabCreate(size)), slices: new SliceAllocator(size) };
     this.#slabs.push(slab);
     return slab;
   }
 
   #enter(slab: Slab, offset: number): Slice {
-    const slice = { slab, offset, generation: ++this.#generation, users: 1 };
+    const slice = { arena: this, slab, offset, generation: ++this.#generation, users: 1 };
     native().slabStamp(slab.slab, offset, slice.generation);
     this.#taken++;
     return slice;

@@ -47,7 +47,7 @@ export const peer = defineActor({
       return "fetched";
     },
     peerDown: (state, { lane, reason }: { lane: LaneName; reason: string }) => laneOf(state, lane).peerDown(reason),
-    slices: (state) => fence().then(() => state.memory.slices),
+    held: (state, lane: LaneName) => fence().then(() => laneOf(state, lane).held()),
   },
   terminate(state) {
     state.lanes.forEach((lane) => lane.close());
