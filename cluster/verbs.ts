@@ -1,8 +1,8 @@
 /** The verbs of the command line as functions: what `octavo check|plan|train|ablate|ask|evaluate|plugins` call, and programs too. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
-  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, recipeReport, RuntimeError, train as trainRecipe,
+  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, recipeReport, RuntimeError, scheduleNamed, train as trainRecipe,
   type CheckResult, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type RecipePlan, type Registry, type RunEvent, type StreamOptions,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
@@ -53,7 +53,7 @@ export async function describeModel(path: string | undefined, { preset, pages, .
 }
 
 export interface PlanRecipeChoice extends RecipeChoice {
-  /** A schedule by name, or a .csv with a row per rank; default: the recipe's. */
+  /** A schedule by name, or a .csv; default: the recipe's. */
   schedule?: string;
   microbatches?: number;
   ranks?: number;
@@ -63,13 +63,10 @@ export interface PlanRecipeChoice extends RecipeChoice {
 
 /** A recipe on paper: ranks, memory, bubble. Throws RecipeError, ERR_SCHEDULE, ERR_PLAN. */
 export async function plan(path: string, { schedule, microbatches, ranks, memory, ...choice }: PlanRecipeChoice = {}): Promise<{ checked: CheckResult; found: RecipePlan }> {
-  // the recipe is checked with a schedule that any number of microbatches has: the one asked for is judged by the plan
-  const set = [...(choice.set ?? []), ...(microbatches === undefined ? [] : [`train.microbatches=${microbatches}`]), ...(schedule === undefined ? [] : ["train.schedule=1f1b"])];
+  // the recipe is checked with a schedule that any number of microbatches and ranks has: the one asked for is judged by the plan
+  const set = [...(choice.set ?? []), ...(microbatches === undefined ? [] : [`train.microbatches=${microbatches}`]), ...(schedule === undefined ? [] : ["train.schedule=fill-drain"])];
   const checked = await check(path, { ...choice, set });
-  const named = schedule ?? checked.recipe.train.schedule, file = schedule === undefined ? resolve(checked.recipe.folder, named) : named;
-  if (!named.endsWith(".csv")) return { checked, found: planRecipe(checked, { schedule: named, ranks, memory }) };
-  if (!existsSync(file)) throw new RuntimeError("ERR_INPUT", `--schedule: expected a readable schedule, found nothing at ${resolve(file)}. Check the path.`, { file });
-  return { checked, found: planRecipe(checked, { csv: { text: readFileSync(file, "utf8"), file }, memory }) };
+  return { checked, found: planRecipe(checked, { ...(schedule === undefined ? {} : scheduleNamed(schedule, process.cwd())), ...(ranks === undefined ? {} : { ranks }), memory }) };
 }
 
 const overridesOf = ({ set = [], seed }: RecipeChoice): string[] => (seed === undefined ? [...set] : [...set, `seed=${seed}`]);

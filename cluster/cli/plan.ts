@@ -7,7 +7,7 @@ import type { Output } from "./output.ts";
 
 export function planCommand(command: (usage: string, description: string) => Command, output: Output, positive: (text: string) => number, shared: readonly Option[]): void {
   const plans = command("plan <recipe>", "show what a recipe would need and how its schedule would go, without running it: ranks, memory, bubble")
-    .option("--schedule <name|file.csv>", "1f1b, fill-drain, interleaved, zb-h1, or a row of cells like 0F0 per rank (default: the recipe's)")
+    .option("--schedule <name|file.csv>", "1f1b, fill-drain, interleaved, zb-h1, or a file with rows of ranks or stages (default: the recipe's)")
     .option("--microbatches <n>", "in place of the recipe's", positive)
     .option("--ranks <n>", "deal the stages that learn round to so many ranks (interleaved)", positive)
     .option("--memory <bytes>", "refuse a plan that needs more on any rank; 512M, 80G are understood", bytesOf)

@@ -5,7 +5,7 @@
  * C-2: components are created, which allocates no tensor (D-1 of plugins); data is not read.
  * C-3: the result is what training builds on: graph, plan and schedule are computed here and nowhere else.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { findCheckpoint, parameterShapes, readManifest } from "../checkpoint/index.ts";
 import { RuntimeError, nearest } from "../errors.ts";
@@ -23,17 +23,13 @@ import type { LayoutPlan } from "./layout.ts";
 import type { Plan } from "./plan.ts";
 import { buildPlan } from "./plan.ts";
 import { rankAuthors } from "./rank-authors.ts";
-import { ranksFromCsv } from "./rank-csv.ts";
-import { placeStages, toRunnable } from "./rank-schedule.ts";
-import { validateRanks } from "./rank-validate.ts";
+import { placeSchedule, scheduleNamed } from "./rank-choice.ts";
+import type { RankSchedule } from "./rank-schedule.ts";
+import type { RankSimulation } from "./rank-simulate.ts";
+import { equalCosts, simulateRanks } from "./rank-simulate.ts";
 import type { Recipe } from "./recipe.ts";
 import { readRecipe, readText } from "./recipe.ts";
-import type { Schedule } from "./schedule.ts";
-import { formatAction, fromCsv, isStageCsv, scheduleAuthors } from "./schedule.ts";
-import type { Simulation } from "./simulate.ts";
-import { simulate } from "./simulate.ts";
 import { afresh, fitOf, misfit } from "./start-from.ts";
-import { validate } from "./validate.ts";
 
 export type { Chosen } from "./build.ts";
 
@@ -43,9 +39,10 @@ export interface CheckResult {
   plan: Plan;
   /** Which ranks there are, and who sends what to whom. */
   layout: LayoutPlan;
-  /** As authored: compute only; `lower` adds the messages. */
-  schedule: Schedule;
-  simulation: Simulation;
+  /** A row per rank; the tensor and context ranks of a data copy all do what their leader does. */
+  schedule: RankSchedule;
+  /** With the credits of the edges, and stages of equal speed. */
+  simulation: RankSimulation;
   /** Components of kind objective, in the order in which they run. */
   objectives: string[];
   loader: string;
@@ -90,15 +87,14 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
   const { plan, problems: staging } = buildPlan({ graph, names, stages: recipe.stages, batch, microbatches, locate: check.locate });
   check.problems.push(...wiring, ...staging);
   if (check.problems.length === 0) check.learning(graph);
-  const scheduled = check.problems.length === 0 ? check.schedule(plan) : undefined;
-  const laid = check.problems.length === 0 ? check.layout(graph, plan) : undefined;
-  if (check.problems.length > 0 || !scheduled || !laid?.layout) throw new RecipeError(recipe.file, check.problems, check.causes.length > 0 ? { cause: check.causes[0] } : undefined);
+  const scheduled = check.problems.length === 0 ? check.schedule(graph, plan) : undefined;
+  if (check.problems.length > 0 || !scheduled) throw new RecipeError(recipe.file, check.problems, check.causes.length > 0 ? { cause: check.causes[0] } : undefined);
   return {
-    recipe, graph, plan, layout: laid.layout, ...scheduled,
+    recipe, graph, plan, ...scheduled,
     objectives: graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name),
     loader: graph.nodes.find((n) => n.kind === "data-loader")!.name,
     optimizer: optimizer!, evaluator, trackers: trackers as Chosen[], host: check.host,
-    warnings: [...unused(graph), ...check.fresh, ...laid.warnings],
+    warnings: [...unused(graph), ...check.fresh, ...scheduled.warnings],
   };
 }
 
@@ -208,55 +204,34 @@ class Check extends Builder {
     }
   }
 
-  /** Ranks and bridges; what layouts cannot be is said. */
-  layout(graph: Graph, plan: Plan): ReturnType<typeof layOut> {
-    const { ranks } = this.recipe.train, learning = plan.stages.filter((stage) => stage.backward).length;
+  /**
+   * Where stages are, their layouts, and the schedule; what cannot be is said. A schedule that cannot finish with the credits of its edges
+   * is refused here, before anything runs.
+   */
+  schedule(graph: Graph, plan: Plan): { schedule: RankSchedule; simulation: RankSimulation; layout: LayoutPlan; warnings: string[] } | undefined {
+    const { schedule: wanted, ranks } = this.recipe.train, learning = plan.stages.filter((stage) => stage.backward).length;
     if (ranks !== undefined && ranks > learning) {
       this.say(["train", "ranks"], { expected: `at most ${learning}, the stages that learn`, found: String(ranks), fix: "Cut the model into more stages, or leave ranks out: a process for each." });
+      return undefined;
     }
-    return layOut({ recipe: this.recipe, graph, plan, placement: placeStages(plan, ranks), say: (path, said, part) => this.say(path, said, part) });
-  }
-
-  schedule(plan: Plan): { schedule: Schedule; simulation: Simulation } | undefined {
-    const { schedule: wanted, microbatches } = this.recipe.train;
-    const path = ["train", "schedule"];
     try {
-      const schedule = this.#author(wanted, plan);
-      if (schedule.microbatches !== microbatches) {
-        this.say(path, { expected: `a schedule of ${microbatches} microbatches, as train.microbatches says`, found: `one of ${schedule.microbatches}`, fix: "Change one of them." });
-        return undefined;
-      }
-      validate(schedule, plan);
-      return { schedule, simulation: simulate(schedule, plan) };
+      const placed = placeSchedule(plan, { ...scheduleNamed(wanted, this.recipe.folder), ranks });
+      const { layout, warnings } = layOut({ recipe: this.recipe, graph, plan, placement: placed.placement, say: (path, said, part) => this.say(path, said, part) });
+      if (!layout) return undefined;
+      const schedule = placed.schedule(layout.slots.map((slot) => slot.layout));
+      return { schedule, layout, warnings, simulation: simulateRanks(schedule, equalCosts(schedule), { credits: true }) };
     } catch (error) {
       if (!(error instanceof RuntimeError) || error.code !== "ERR_SCHEDULE") throw error;
       this.causes.push(error);
-      this.say(path, { expected: "a schedule that keeps the rules", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });
+      this.say(["train", "schedule"], { expected: "a schedule that keeps the rules", found: `that ${error.message.replace(/\.$/, "")}`, fix: "" });
       return undefined;
     }
   }
 
-  #author(wanted: string, plan: Plan): Schedule {
-    if (Object.hasOwn(scheduleAuthors, wanted)) return scheduleAuthors[wanted](plan.stages, plan.microbatches);
-    const text = readFileSync(resolve(this.recipe.folder, wanted), "utf8");
-    if (!isStageCsv(text)) return toRunnable(validateRanks(ranksFromCsv(text, plan, wanted)));
-    const schedule = fromCsv(text, wanted);
-    for (const { stage, actions } of schedule.stages) {
-      const split = actions.find(({ kind }) => kind === "I" || kind === "W");
-      if (split) throw new RuntimeError("ERR_SCHEDULE", `schedule ${schedule.name}, ${stage}: running stages know a backward as a whole, found ${formatAction(split)}. Write B in place of I and W.`, { stage, action: formatAction(split) });
-    }
-    return schedule;
-  }
-
   #scheduleName(): void {
-    const { schedule } = this.recipe.train;
-    const known = Object.keys(scheduleAuthors);
+    const { schedule } = this.recipe.train, known = Object.keys(rankAuthors);
     if (known.includes(schedule)) return;
-    if (Object.hasOwn(rankAuthors, schedule)) {
-      return this.say(["train", "schedule"], { expected: `a schedule that stages can run (${known.join(", ")})`, found: `"${schedule}", which ${schedule === "zb-h1" ? "splits the backward into I and W" : "puts several stages on a rank"}`, fix: `octavo plan --schedule ${schedule} shows what it would bring.` });
-    }
-    const file = resolve(this.recipe.folder, schedule);
-    const guess = nearest(schedule, known);
+    const file = resolve(this.recipe.folder, schedule), guess = nearest(schedule, known);
     if (!schedule.endsWith(".csv")) this.say(["train", "schedule"], { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${schedule}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
     else if (!existsSync(file)) this.say(["train", "schedule"], { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
   }

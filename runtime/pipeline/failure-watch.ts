@@ -2,7 +2,8 @@ import type { ActorSystem } from "../actor/index.ts";
 import { RuntimeError, explain, toFailure } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
 import type { WorkerExit, WorkerHandle } from "./launcher.ts";
-import { stageNode } from "./stage.ts";
+import { rankNode } from "./rank.ts";
+import { stagesOfRank } from "./rank-schedule.ts";
 
 /** Codes of those who merely noticed that somebody else is gone. */
 const bystanderCodes = new Set(["ERR_DEAD", "ERR_UNREACHABLE", "ERR_ABORTED"]);
@@ -33,7 +34,7 @@ export class FailureWatch {
       void handle.exited.then((exit) => {
         if (this.#closing) return;
         this.#fail(this.#death(handle, exit));
-        peerDown(stageNode(handle.name), `process ${handle.pid} ${ending(exit)}`);
+        peerDown(rankNode(handle.name), `process ${handle.pid} ${ending(exit)}`);
       });
     }
   }
@@ -48,14 +49,14 @@ export class FailureWatch {
     this.#step = step;
   }
 
-  /** The error of one stage's answer, with the stage, its components and its process named. Bystanders' complaints stay what they are. */
-  blame(stageName: string, error: unknown): unknown {
+  /** The error of one rank's answer, with its stages, their components and its process named. Bystanders' complaints stay what they are. */
+  blame(rank: string, error: unknown): unknown {
     if (error instanceof RuntimeError && bystanderCodes.has(error.code)) return error;
-    const handle = this.#handles.find(({ name }) => name === stageName);
-    const components = this.#components(stageName);
+    const handle = this.#handles.find(({ name }) => name === rank);
+    const components = this.#components(rank);
     return new RuntimeError("ERR_RUN",
-      `The run failed ${this.#when()}: worker ${stageName} (components ${components.join(", ")}; process ${handle?.pid} on ${handle?.host}) reported: ${explain(error)}`,
-      { component: components[0], stage: stageName, process: handle?.pid, step: this.#step, failure: toFailure(error) }); // the causes are in the message already
+      `The run failed ${this.#when()}: worker ${rank} (${this.#holds(rank)}; process ${handle?.pid} on ${handle?.host}) reported: ${explain(error)}`,
+      { component: components[0], stage: rank, stages: this.#stages(rank), process: handle?.pid, step: this.#step, failure: toFailure(error) }); // the causes are in the message already
   }
 
   /** From now on processes may end. */
@@ -80,19 +81,30 @@ export class FailureWatch {
     return this.#step < 0 ? "before the first step" : `at step ${this.#step}`;
   }
 
-  #components(stageName: string): readonly string[] {
+  #stages(rank: string): string[] {
+    return stagesOfRank(this.checked.schedule, rank);
+  }
+
+  #components(rank: string): string[] {
+    const { recipe, plan } = this.checked;
     // as the recipe lists them: the first is the one the stage is shown by
-    return this.checked.recipe.stages?.[stageName] ?? this.checked.plan.stages.find((stage) => stage.name === stageName)?.components ?? [];
+    return this.#stages(rank).flatMap((name) => recipe.stages?.[name] ?? plan.stages.find((stage) => stage.name === name)?.components ?? []);
+  }
+
+  /** For people: of one stage its components, of several also the stages. */
+  #holds(rank: string): string {
+    const stages = this.#stages(rank);
+    return `${stages.length > 1 ? `stages ${stages.join(", ")}; ` : ""}components ${this.#components(rank).join(", ")}`;
   }
 
   #death(handle: WorkerHandle, exit: WorkerExit): RuntimeError {
     const components = this.#components(handle.name);
-    const waiting = this.checked.plan.stages.map((stage) => stage.name).filter((name) => name !== handle.name);
+    const waiting = this.checked.schedule.ranks.filter((name) => name !== handle.name);
     const said = exit.stderrTail.trim();
     return new RuntimeError("ERR_RUN",
-      `The run failed ${this.#when()}: worker ${handle.name} (components ${components.join(", ")}; process ${handle.pid} on ${handle.host}) ${ending(exit)}.` +
-      `${said ? ` Its last words: ${said.split("\n").slice(-12).join("\n  ")}` : ""} The stages ${waiting.join(", ")} only waited for it.`,
-      { component: components[0], stage: handle.name, process: handle.pid, host: handle.host, step: this.#step, code: exit.code, signal: exit.signal });
+      `The run failed ${this.#when()}: worker ${handle.name} (${this.#holds(handle.name)}; process ${handle.pid} on ${handle.host}) ${ending(exit)}.` +
+      `${said ? ` Its last words: ${said.split("\n").slice(-12).join("\n  ")}` : ""} The workers ${waiting.join(", ")} only waited for it.`,
+      { component: components[0], stage: handle.name, stages: this.#stages(handle.name), process: handle.pid, host: handle.host, step: this.#step, code: exit.code, signal: exit.signal });
   }
 
   #named(error: unknown): unknown {

@@ -7,6 +7,7 @@ export type { Plan, StageEdge, StagePlan } from "./plan.ts";
 export { type PresetName, type PresetSizes, presetNames, presetOptions, presets } from "./presets.ts";
 export type { RankPlan, RecipePlan } from "./on-paper.ts";
 export { type PlanChoice, planRecipe } from "./plan-recipe.ts";
+export { type ScheduleChoice, scheduleNamed } from "./rank-choice.ts";
 export { formatPlan, planToJson } from "./plan-report.ts";
 export { ganttSvg } from "./gantt.ts";
 export { type Recipe, formatRecipe, loadRecipe, parseRecipe } from "./recipe.ts";

@@ -8,7 +8,7 @@ export interface Launcher {
 }
 
 export interface WorkerSpec {
-  /** The stage's name in the recipe. */
+  /** The rank's name in the schedule; of one stage, the stage's in the recipe. */
   name: string;
   /** What `ps` shows: `octavo worker image`. */
   title: string;

@@ -102,7 +102,7 @@ function stageReports(checked: CheckResult): RankReport[] {
     const nodes = graph.nodes.filter(({ name, kind }) => kind !== "data-loader" && stage.components.includes(name));
     if (nodes.length === 0) return [];
     const slot = layout.slots.find(({ stages }) => stages.includes(stage.name))!, share = plan.microbatches / slot.layout.data;
-    const inOrder = Array.from({ length: share }, (_, m) => m), alive = Math.max(1, Math.min(share, simulation.peakActivations[stage.name]));
+    const inOrder = Array.from({ length: share }, (_, m) => m), alive = Math.max(1, Math.min(share, simulation.stageMicrobatches[index]));
     const { parameters, gradients, optimizer } = keptBytes(nodes, slot.layout, partialSumsOf(inOrder), { stateTensors: stateTensorsOf(checked), zero: recipe.train.zero });
     const kept = estimates[index].activations * alive + estimates[index].transient, weights = parameters + gradients + optimizer;
     return [{

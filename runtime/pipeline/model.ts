@@ -8,8 +8,8 @@ import type { CheckResult } from "./check.ts";
 import type { Graph, GraphNode } from "./graph.ts";
 
 export interface StageModelOptions {
-  /** Which stage's components to hold; undefined: all of them. */
-  stage?: string;
+  /** The stages whose components to hold; undefined: all components, as one stage. */
+  stages?: readonly string[];
   seed: number;
   threads?: number;
   precision: Precision;
@@ -26,9 +26,18 @@ export interface StageModelOptions {
  */
 export type Load = { checkpoint: string; optimizer: boolean } | { components: Readonly<Record<string, string>> };
 
+/** The part of a process that goes through a schedule of its own, and is one shard of a checkpoint. */
+export interface StageShare {
+  readonly name: string;
+  /** In the order in which they run. */
+  readonly nodes: readonly GraphNode[];
+  readonly parameters: Parameters;
+  readonly learns: boolean;
+}
+
 /** The components of one process, with values. */
 export interface StageModel {
-  readonly name: string;
+  readonly stages: readonly StageShare[];
   readonly graph: Graph;
   /** In the order in which they run. */
   readonly nodes: readonly GraphNode[];
@@ -39,7 +48,6 @@ export interface StageModel {
   readonly loader?: DataLoader;
   readonly seed: number;
   readonly precision: Precision;
-  readonly learns: boolean;
   /** Numbers in the parameters here. */
   readonly size: number;
   /** What was left out of the data, one line per place. */
@@ -48,20 +56,23 @@ export interface StageModel {
 }
 
 /**
- * Gives the components of a stage their values: from a checkpoint by name where one is given (a name it lacks starts afresh,
+ * Gives the components of a process their values: from a checkpoint by name where one is given (a name it lacks starts afresh,
  * unless the run is being resumed), else by seed and name alone, so that every layout starts from the same bits.
  */
 export async function loadStageModel(checked: CheckResult, o: StageModelOptions): Promise<StageModel> {
   const { graph, plan, recipe } = checked;
-  const members = o.stage === undefined ? undefined : plan.stages.find((stage) => stage.name === o.stage)?.components;
-  if (o.stage !== undefined && !members) throw new RuntimeError("ERR_RECIPE", `stage ${o.stage}: expected one of ${plan.stages.map((s) => s.name).join(", ")}.`, { stage: o.stage });
-  const nodes = members ? graph.nodes.filter((node) => members.includes(node.name)) : graph.nodes;
+  const stages = o.stages === undefined ? [shareOf("model", graph.nodes)] : o.stages.map((name) => {
+    const found = plan.stages.find((stage) => stage.name === name);
+    if (!found) throw new RuntimeError("ERR_RECIPE", `stage ${name}: expected one of ${plan.stages.map((s) => s.name).join(", ")}.`, { stage: name });
+    return shareOf(name, graph.nodes.filter((node) => found.components.includes(node.name)));
+  });
+  const nodes = graph.nodes.filter((node) => stages.some((stage) => stage.nodes.includes(node)));
   if (o.threads !== undefined) {
     await fence(); // a model before this one in the same process may have left work: threads change only when there is none
     configureDevice({ threads: o.threads });
   }
   if (o.tensor && o.tensor.size > 1) for (const node of nodes) shareOutComponent(node, o.tensor);
-  const parameters: Parameters = Object.assign({}, ...nodes.map((node) => node.parameters));
+  const parameters: Parameters = Object.assign({}, ...stages.map((stage) => stage.parameters));
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   const optimizer = optimizerPlugin.create();
   if (o.load && "components" in o.load) loadComponents(nodes, o.seed, o.load.components);
@@ -69,9 +80,8 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   const loader = nodes.find((node) => node.kind === "data-loader")?.component as DataLoader | undefined;
   if (o.openData ?? true) await loader?.open();
   return {
-    name: o.stage ?? "model", graph, nodes, parameters, optimizer, loader, seed: o.seed, precision: o.precision,
+    stages, graph, nodes, parameters, optimizer, loader, seed: o.seed, precision: o.precision,
     learningRate: (step0) => optimizerPlugin.learningRate(step0, recipe.train.steps),
-    learns: nodes.some((node) => node.trainable),
     size: countParameters(parameters),
     warnings: (loader?.faults?.() ?? []).map(({ file, member, problem }) => `${file}${member === undefined ? "" : `: ${member}`}: ${problem}; left out`),
     async close() {
@@ -89,6 +99,8 @@ function shareOutComponent(node: GraphNode, place: TensorPlace): void {
   node.members = membersOf(place);
   shareOut(node.parameters, plan, node.members);
 }
+const shareOf = (name: string, nodes: readonly GraphNode[]): StageShare =>
+  ({ name, nodes, parameters: Object.assign({}, ...nodes.map((node) => node.parameters)) as Parameters, learns: nodes.some((node) => node.trainable) });
 
 function loadComponents(nodes: readonly GraphNode[], seed: number, components: Readonly<Record<string, string>>): void {
   for (const node of nodes) {

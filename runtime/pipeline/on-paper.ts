@@ -1,7 +1,7 @@
 /**
  * A checked recipe on paper, under one schedule: its ranks, what each holds and remembers, and how long it stands still.
  *
- * ON-1: nothing is allocated or read; costs are estimates (`estimate.ts`), all ranks are equally fast, messages cost nothing.
+ * ON-1: no tensor is allocated, no data read; costs are estimates (`estimate.ts`), all ranks are equally fast, messages cost nothing.
  */
 import { RuntimeError } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
@@ -10,23 +10,11 @@ import type { GraphNode } from "./graph.ts";
 import type { LayoutPlan } from "./layout.ts";
 import { layOut } from "./layout-rules.ts";
 import type { Plan } from "./plan.ts";
-import { rankAuthorOf } from "./rank-authors.ts";
-import { authorCopies, takeOwn } from "./rank-copies.ts";
-import { ranksFromCsv } from "./rank-csv.ts";
+import { type ScheduleChoice, placeSchedule } from "./rank-choice.ts";
 import { keptBytes, partialSumsOf, stateTensorsOf } from "./rank-memory.ts";
 import type { RankCosts } from "./rank-progress.ts";
-import { type Placement, type RankSchedule, kindF, kindI, placeStages, rankAt, stagesOfRanks } from "./rank-schedule.ts";
+import { type Placement, type RankSchedule, kindF, kindI, rankAt, stagesOfRanks } from "./rank-schedule.ts";
 import { type RankSimulation, equalCosts, simulateRanks } from "./rank-simulate.ts";
-import { validateRanks } from "./rank-validate.ts";
-
-export interface PaperChoice {
-  /** The name of an author. */
-  schedule: string;
-  /** In place of a name: a CSV with cells like 0F0. */
-  csv?: { text: string; file: string };
-  /** Stages with a backward are dealt round to so many processes; absent: one each. */
-  ranks?: number;
-}
 
 /** One row of the schedule: a rank, or with tensor or context ranks the leader of a copy, whose members need the same. */
 export interface RankPlan {
@@ -63,11 +51,8 @@ export interface RecipePlan {
 }
 
 /** A plan of stages under a schedule: authored for its layouts, or what copies have of a CSV. Throws ERR_SCHEDULE, ERR_PLAN. */
-export function onPaper(checked: CheckResult, plan: Plan, { schedule: name, csv, ranks }: PaperChoice): RecipePlan {
-  const written = csv && validateRanks(ranksFromCsv(csv.text, plan, csv.file));
-  const placement = written ?? placeStages(plan, ranks), layout = layoutOf(checked, plan, placement), layouts = layout.slots.map((slot) => slot.layout);
-  const schedule = written ? takeOwn(written, layouts) : authorCopies(rankAuthorOf(name), placement, plan.microbatches, layouts);
-  validateRanks(schedule);
+export function onPaper(checked: CheckResult, plan: Plan, choice: ScheduleChoice): RecipePlan {
+  const placed = placeSchedule(plan, choice), layout = layoutOf(checked, plan, placed.placement), schedule = placed.schedule(layout.slots.map((slot) => slot.layout));
   return { plan, layout, schedule, ...simulated(checked, plan, layout, schedule) };
 }
 
@@ -83,7 +68,7 @@ function simulated(checked: CheckResult, plan: Plan, layout: LayoutPlan, schedul
   const estimates = estimateStages(graph, plan, { bf16: recipe.train.precision === "bf16", recompute: recipe.train.recompute === "block" });
   const activationBytes = Float64Array.from(estimates, (estimate) => estimate.activations);
   const estimated = estimates.some((estimate) => estimate.forward > 0);
-  const simulation = simulateRanks(schedule, estimated ? costsOf(estimates) : equalCosts(schedule), { activationBytes, record: true });
+  const simulation = simulateRanks(schedule, estimated ? costsOf(estimates) : equalCosts(schedule), { activationBytes, record: true, credits: true });
   const ranks = rankPlans(checked, { plan, layout, schedule, estimates, simulation });
   return { estimates, ranks, simulation, activationBytes, estimated, unsized: unsizedComponents(graph, plan.sizes) };
 }

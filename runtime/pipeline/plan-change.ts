@@ -8,15 +8,16 @@
 import { RuntimeError } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
 import { estimateComponent } from "./estimate.ts";
-import { type PaperChoice, type RecipePlan, fullest, onPaper } from "./on-paper.ts";
+import { type RecipePlan, fullest, onPaper } from "./on-paper.ts";
 import { buildPlan, numbersIn } from "./plan.ts";
+import type { ScheduleChoice } from "./rank-choice.ts";
 
 type Stages = Readonly<Record<string, readonly string[]>>;
 /** What differs from the recipe. */
 interface Change { schedule?: string; microbatches?: number; zero?: number; recompute?: "block"; stages?: Stages; said: string }
 
 /** Its words, and the bytes of the fullest rank with it; undefined when none was found. */
-export function smallestChange(checked: CheckResult, found: RecipePlan, memory: number, choice: PaperChoice): { said: string; need: number } | undefined {
+export function smallestChange(checked: CheckResult, found: RecipePlan, memory: number, choice: ScheduleChoice): { said: string; need: number } | undefined {
   for (const change of changes(checked, found, choice)) {
     const need = needOf(checked, found, change, choice);
     if (need !== undefined && need <= memory) return { said: change.said, need };
@@ -24,7 +25,7 @@ export function smallestChange(checked: CheckResult, found: RecipePlan, memory: 
   return undefined;
 }
 
-function* changes(checked: CheckResult, found: RecipePlan, choice: PaperChoice): Generator<Change> {
+function* changes(checked: CheckResult, found: RecipePlan, choice: ScheduleChoice): Generator<Change> {
   const { batch, zero, recompute } = checked.recipe.train, { microbatches } = found.plan;
   const copied = found.layout.slots.some((slot) => slot.learns && slot.layout.data > 1);
   // a schedule that somebody wrote, and stages that share ranks, leave the schedule and the microbatches as they are
@@ -62,7 +63,7 @@ function splitStage(checked: CheckResult, { plan, ranks, estimates }: RecipePlan
 }
 
 /** Bytes of the fullest rank, or undefined where the variant cannot be. */
-function needOf(checked: CheckResult, found: RecipePlan, change: Change, choice: PaperChoice): number | undefined {
+function needOf(checked: CheckResult, found: RecipePlan, change: Change, choice: ScheduleChoice): number | undefined {
   const { graph, recipe } = checked, { train } = recipe;
   const stages = change.stages ?? Object.fromEntries(found.plan.stages.map((stage) => [stage.name, stage.components]));
   const changed = { ...checked, recipe: { ...recipe, train: { ...train, zero: change.zero ?? train.zero, recompute: change.recompute ?? train.recompute } } };

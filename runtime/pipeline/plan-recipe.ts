@@ -1,36 +1,33 @@
 /**
  * `octavo plan`: a checked recipe under a schedule, on paper: what every rank holds, does and remembers.
  *
- * PR-1: nothing is allocated or read; the recipe's own schedule is one choice, every author of `rank-authors.ts` and CSV are others.
+ * PR-1: no tensor is allocated, no data read; the recipe's own schedule is one choice, every author of `rank-authors.ts` and CSV are others.
  * PR-2: with a limit of memory a plan that exceeds it on any rank is refused (ERR_PLAN) with the smallest change that was found to fit
  *       (`plan-change.ts`).
  */
 import { RuntimeError } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
-import { type PaperChoice, type RecipePlan, fullest, onPaper } from "./on-paper.ts";
+import { type RecipePlan, fullest, onPaper } from "./on-paper.ts";
 import { smallestChange } from "./plan-change.ts";
+import { type ScheduleChoice, scheduleNamed } from "./rank-choice.ts";
 import { bytes as formatBytes } from "./report.ts";
 
-/** In place of what the recipe says. */
-export interface PlanChoice extends Partial<PaperChoice> {
+/** In place of what the recipe says. A CSV says itself on how many ranks. */
+export interface PlanChoice extends ScheduleChoice {
   /** Bytes that a rank may need. */
   memory?: number;
 }
 
 /** Throws ERR_SCHEDULE for a schedule that cannot be, ERR_PLAN for layouts that cannot be and for memory that is not enough. */
 export function planRecipe(checked: CheckResult, { memory, ...choice }: PlanChoice = {}): RecipePlan {
-  const { microbatches, schedule, ranks } = checked.recipe.train;
-  const whole = { schedule, ranks, ...defined(choice) }, found = onPaper(checked, checked.plan, whole);
-  if (found.schedule.microbatches !== microbatches) {
-    throw new RuntimeError("ERR_SCHEDULE", `schedule ${found.schedule.name}: expected ${microbatches} microbatches, found ${found.schedule.microbatches}. Take --microbatches ${found.schedule.microbatches}.`, { microbatches });
-  }
+  const { train: { schedule, ranks }, folder } = checked.recipe, own = choice.schedule === undefined && choice.csv === undefined;
+  const whole: ScheduleChoice = { ...(choice.csv ? {} : { ranks }), ...(own ? scheduleNamed(schedule, folder) : {}), ...choice };
+  const found = onPaper(checked, checked.plan, whole);
   if (memory !== undefined) requireMemory(checked, found, memory, whole);
   return found;
 }
 
-const defined = <T extends object>(of: T): T => Object.fromEntries(Object.entries(of).filter(([, value]) => value !== undefined)) as T;
-
-function requireMemory(checked: CheckResult, found: RecipePlan, memory: number, choice: PaperChoice): void {
+function requireMemory(checked: CheckResult, found: RecipePlan, memory: number, choice: ScheduleChoice): void {
   const rank = fullest(found.ranks);
   if (rank.total <= memory) return;
   const parts = (["parameters", "gradients", "optimizer", "activations"] as const).map((part) => `${part} ${formatBytes(rank[part])}`).join(", ");

@@ -27,6 +27,7 @@ export function authorCopies(author: RankAuthor, placement: Placement, microbatc
 
 /** RX-3, and RX-2 with the numbers that `turn` gives. */
 export function takeOwn(schedule: RankSchedule, layouts: readonly Layout[], turn: (microbatch: number) => number = (m) => m): RankSchedule {
+  if (layouts.every(({ data }) => data === 1)) return schedule;
   const { microbatches, entries } = schedule;
   return expand(schedule, layouts, microbatches, (slot, copy) => entries[slot].map((entry) => renumber(entry, microbatches, microbatches, turn))
     .filter((entry) => ownedBy(entry, microbatches, layouts[slot].data) === copy));

@@ -4,9 +4,11 @@
  * RP-1: F waits for the F of every stage before it, B and I for B or I of every stage that gives a gradient back; W and the own F wait
  *       for nobody else, the order of the rank sees to them.
  * RP-2: what crosses ranks arrives later by the transfer cost of its edge; within a rank it costs nothing.
+ * RP-3: with credits it does not leave before it has one (`rank-credits.ts`), and its rank waits for that.
  */
-import type { RankSchedule } from "./rank-schedule.ts";
-import { kindF, kindW } from "./rank-schedule.ts";
+import { Flow } from "./rank-credits.ts";
+import type { RankSchedule, RankStage } from "./rank-schedule.ts";
+import { kindF, kindW, rankAt } from "./rank-schedule.ts";
 
 /** Seconds, or any unit, as long as all are the same. */
 export interface RankCosts {
@@ -19,19 +21,27 @@ export interface RankCosts {
 /** `neighbours[from[s] .. from[s + 1]]` are those of stage s, with their edges. */
 interface Neighbours { from: Int32Array; stage: Int32Array; edge: Int32Array }
 
+/** `Progress.missing` where a message of the rank has no credit. */
+export const noCredit = -2;
+const nobody: readonly number[] = [];
+
 export class Progress {
   /** Per stage and microbatch, when F and when B or I ended; -1 while it has not. */
   readonly forward: Float64Array;
   readonly backward: Float64Array;
-  /** After `ready` gave -1: what is missing, cell * 2 + (1 when it is a gradient). */
+  /** After `ready` gave -1: what is missing, cell * 2 + (1 when it is a gradient); or `noCredit`. */
   missing = -1;
   readonly before: Neighbours;
   readonly after: Neighbours;
+  readonly flow: Flow | undefined;
   readonly #microbatches: number;
   readonly #transfer: Float64Array;
+  readonly #stages: readonly RankStage[];
 
-  constructor(schedule: RankSchedule, costs: RankCosts) {
+  constructor(schedule: RankSchedule, costs: RankCosts, credits = false) {
     const { stages, edges, microbatches } = schedule;
+    this.flow = credits ? new Flow(schedule) : undefined;
+    this.#stages = stages;
     this.#microbatches = microbatches;
     this.forward = new Float64Array(stages.length * microbatches).fill(-1);
     this.backward = new Float64Array(stages.length * microbatches).fill(-1);
@@ -45,18 +55,19 @@ export class Progress {
     this.after = neighbours(stages.length, edges.flatMap(({ from, to, gradient }, edge) => (gradient ? [[from, to, edge]] : [])));
   }
 
-  /** When everything that others must give is there; -1 when something is `missing`. */
+  /** When everything that others must give is there, and the rank's own messages are out; -1 when something is `missing`. */
   ready(entry: number): number {
-    const kind = entry & 3;
-    if (kind === kindW) return 0;
-    const cell = entry >>> 2, stage = (cell / this.#microbatches) | 0, microbatch = cell - stage * this.#microbatches;
+    const kind = entry & 3, cell = entry >>> 2, stage = (cell / this.#microbatches) | 0, microbatch = cell - stage * this.#microbatches;
+    const free = this.flow ? this.flow.free(rankAt(this.#stages[stage], microbatch, this.#microbatches)) : 0;
+    if (free < 0) return this.missing = noCredit, -1;
+    if (kind === kindW) return free;
     const back = kind === kindF ? 0 : 1;
     const { from, stage: other, edge } = back ? this.after : this.before;
     const times = back ? this.backward : this.forward;
-    let latest = 0;
+    let latest = free;
     for (let i = from[stage]; i < from[stage + 1]; i++) {
       const needed = other[i] * this.#microbatches + microbatch;
-      const end = times[needed];
+      const end = this.flow && !this.#together(stage, other[i], microbatch) ? this.flow.out(edge[i], back, microbatch) : times[needed];
       if (end < 0) return this.missing = needed * 2 + back, -1;
       const there = end + this.#transfer[2 * edge[i] + back];
       if (there > latest) latest = there;
@@ -64,7 +75,18 @@ export class Progress {
     return latest;
   }
 
+  /** Are two stages of a microbatch on one rank? */
+  #together(stage: number, other: number, microbatch: number): boolean {
+    return rankAt(this.#stages[stage], microbatch, this.#microbatches) === rankAt(this.#stages[other], microbatch, this.#microbatches);
+  }
+
+  /** The entry starts. -> the ranks that waited for a credit and can go on now. */
+  begin(entry: number, start: number): readonly number[] {
+    return this.flow ? this.flow.begin(entry, start) : nobody;
+  }
+
   done(entry: number, end: number): void {
+    this.flow?.end(entry, end);
     const kind = entry & 3;
     if (kind === kindF) this.forward[entry >>> 2] = end;
     else if (kind !== kindW) this.backward[entry >>> 2] = end;

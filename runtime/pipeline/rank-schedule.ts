@@ -1,5 +1,6 @@
 /**
- * A schedule of ranks: which rank holds which stages, and in which order it computes what. Compute only; sends and receives follow from it.
+ * A schedule is data: which rank (process) holds which stages, and in which order it computes what. Authors, CSV, rules, simulation and the
+ * running ranks have this one form. Compute only: messages follow from it (`rank-messages.ts`), and the optimizer steps after the last entry.
  *
  * RS-1: an entry is one integer, (stage * microbatches + microbatch) * 4 + kind: a schedule of 4,096 ranks and 8,192 microbatches is
  *       270 MB and is walked without touching an object.
@@ -8,11 +9,16 @@
  * RS-3: stages without a backward (loaders, frozen teachers) have ranks of their own and run ahead; schedules count the others from 0.
  */
 import { RuntimeError } from "../errors.ts";
-import type { Action, Schedule, ScheduleEdge, ScheduleStage } from "./schedule.ts";
 
 /** Forward; whole backward; backward to the inputs (I) and to the weights (W), which together are B. */
 export const computeKinds = ["F", "B", "I", "W"] as const;
+export type ComputeKind = (typeof computeKinds)[number];
 export const [kindF, kindB, kindI, kindW] = [0, 1, 2, 3] as const;
+
+/** What a schedule needs to know of a stage; a `StagePlan` says it. */
+export interface ScheduleStage { name: string; depth: number; backward: boolean; steps: boolean }
+/** And of an edge between stages; a `StageEdge` says it. */
+export interface ScheduleEdge { from: string; to: string; gradient: boolean; credits: number }
 
 export interface RankStage {
   name: string;
@@ -24,7 +30,8 @@ export interface RankStage {
   /** Data copies; absent: one. */
   copies?: number;
 }
-export interface RankEdge { from: number; to: number; gradient: boolean }
+/** Edge i of the plan. At most `credits` of its messages are under way in each direction between two ranks. */
+export interface RankEdge { from: number; to: number; gradient: boolean; credits: number }
 
 /** Which stages exist, who needs whom, and where they are. */
 export interface Placement {
@@ -45,8 +52,10 @@ type Parts = { stages: readonly ScheduleStage[]; edges: readonly ScheduleEdge[] 
 
 /** Stages with a backward dealt round to `numRanks` ranks (default: one each), in the order of the plan. */
 export function placeStages(plan: Parts, numRanks?: number): Placement {
-  const learning = plan.stages.filter((stage) => stage.backward);
-  const count = Math.min(numRanks ?? learning.length, learning.length);
+  const learning = plan.stages.filter((stage) => stage.backward).length, count = numRanks ?? learning;
+  if (count > learning) {
+    throw new RuntimeError("ERR_SCHEDULE", `schedule: expected at most ${learning} ranks, one for every stage with a backward, found ${count}. Take fewer ranks or more stages.`, { ranks: count, stages: learning });
+  }
   return placeAt(plan, (index) => index % count);
 }
 
@@ -59,7 +68,7 @@ export function placeAt({ stages, edges }: Parts, rankOf: (index: number) => num
   const ranks: string[] = [];
   for (const { rank, name } of placed) ranks[rank] = ranks[rank] === undefined ? name : `rank${rank - ahead}`;
   const number = new Map(placed.map(({ name }, i) => [name, i]));
-  return { ranks, stages: placed, edges: edges.map(({ from, to, gradient }) => ({ from: number.get(from)!, to: number.get(to)!, gradient })) };
+  return { ranks, stages: placed, edges: edges.map(({ from, to, gradient, credits }) => ({ from: number.get(from)!, to: number.get(to)!, gradient, credits })) };
 }
 
 /** The numbers of the stages of every rank, ascending. */
@@ -71,6 +80,9 @@ export function stagesOfRanks({ ranks, stages }: Placement): number[][] {
 
 /** The rank that computes a microbatch of a stage: copies have contiguous shares. */
 export const rankAt = ({ rank, copies = 1 }: RankStage, microbatch: number, microbatches: number): number => (copies === 1 ? rank : rank + Math.floor((microbatch * copies) / microbatches));
+
+/** The names of the stages of one rank. */
+export const stagesOfRank = (placement: Placement, name: string): string[] => stagesOfRanks(placement)[placement.ranks.indexOf(name)].map((stage) => placement.stages[stage].name);
 
 /** Throws ERR_SCHEDULE when the numbers of a schedule do not fit into 32 bits. */
 export function fitsEntries(stages: number, microbatches: number): void {
@@ -84,26 +96,31 @@ export function stageNumbers(stages: readonly RankStage[]): string[] {
   return stages.map((stage) => (stage.backward ? String(number++) : `${stage.name}.`));
 }
 
+/** What an entry stands for (RS-1). */
+export function entryOf(entry: number, { microbatches }: Pick<RankSchedule, "microbatches">): { stage: number; kind: ComputeKind; microbatch: number } {
+  const cell = entry >>> 2, stage = Math.floor(cell / microbatches);
+  return { stage, kind: computeKinds[entry & 3], microbatch: cell - stage * microbatches };
+}
+
 /** `2B7`: stage 2, whole backward, microbatch 7. */
 export function formatEntry({ stages, microbatches }: RankSchedule, entry: number, numbers = stageNumbers(stages)): string {
   const cell = entry >>> 2;
   return `${numbers[Math.floor(cell / microbatches)]}${computeKinds[entry & 3]}${cell % microbatches}`;
 }
 
-/**
- * What the running stages execute. Throws ERR_SCHEDULE, naming what they cannot do yet: several stages on a rank, a split backward.
- */
-export function toRunnable(schedule: RankSchedule): Schedule {
-  const { name, microbatches, stages } = schedule;
-  const refuse = (found: string): never => {
-    throw new RuntimeError("ERR_SCHEDULE", `schedule ${name}: running stages know F and B of one stage per process, found ${found}. octavo plan shows it; train with 1f1b or fill-drain.`, { name, found });
-  };
-  stagesOfRanks(schedule).forEach((held, rank) => { if (held.length > 1) refuse(`${held.length} stages on ${schedule.ranks[rank]} (interleaved)`); });
-  return { name, microbatches, stages: stages.map(({ name: stage, rank, steps }) => {
-    const actions = Array.from(schedule.entries[rank], (entry): Action => {
-      if ((entry & 3) > kindB) refuse(`${formatEntry(schedule, entry)} on ${schedule.ranks[rank]} (a backward split into I and W)`);
-      return { kind: computeKinds[entry & 3], microbatch: (entry >>> 2) % microbatches };
+/** One line per rank; a rank of one stage says only kind and microbatch. The entry at `mark` between > and <, and only what is near it. */
+export function formatRows(schedule: RankSchedule, mark?: { rank: number; entry: number }): string {
+  const reach = 8, width = Math.max(...schedule.ranks.map((name) => name.length), 0), from = mark ? Math.max(0, mark.entry - reach) : 0;
+  const numbers = stageNumbers(schedule.stages), held = stagesOfRanks(schedule);
+  const rows = schedule.entries.map((list, rank) => {
+    const to = mark ? Math.min(list.length, mark.entry + reach + 1) : list.length;
+    const cells = Array.from(list.subarray(from, to), (entry, i) => {
+      const { kind, microbatch } = entryOf(entry, schedule), cell = held[rank].length === 1 ? `${kind}${microbatch}` : formatEntry(schedule, entry, numbers);
+      return mark?.rank === rank && mark.entry === from + i ? `>${cell}<` : cell;
     });
-    return { stage, actions: steps ? [...actions, { kind: "STEP", microbatch: -1 }] : actions };
-  }) };
+    if (mark?.rank === rank && mark.entry >= list.length) cells.push(">missing<");
+    return [...(from > 0 ? ["..."] : []), ...cells, ...(to < list.length ? ["..."] : [])];
+  });
+  const columns = Math.max(...rows.map((cells) => cells.length), 0), widths = Array.from({ length: columns }, (_, c) => Math.max(...rows.map((cells) => cells[c]?.length ?? 0)));
+  return rows.map((cells, rank) => `  ${schedule.ranks[rank].padEnd(width)}  ${cells.map((cell, c) => cell.padEnd(widths[c])).join("  ")}`.trimEnd()).join("\n");
 }

@@ -8,7 +8,7 @@
  */
 import { RuntimeError } from "../errors.ts";
 import type { RankSchedule } from "./rank-schedule.ts";
-import { computeKinds, formatEntry, kindB, kindF, kindW, rankAt, stageNumbers } from "./rank-schedule.ts";
+import { computeKinds, formatEntry, formatRows, kindB, kindF, kindW, rankAt } from "./rank-schedule.ts";
 
 /** Returns the schedule, or throws ERR_SCHEDULE with { rule, rank, entry, action } as details. */
 export function validateRanks(schedule: RankSchedule): RankSchedule {
@@ -51,10 +51,7 @@ function missing(schedule: RankSchedule, rank: number, stage: number, microbatch
 }
 
 function broken(schedule: RankSchedule, rule: string, rank: number, entry: number, expected: string): never {
-  const numbers = stageNumbers(schedule.stages), list = schedule.entries[rank];
-  const say = (at: number): string => formatEntry(schedule, list[at], numbers);
-  const action = entry < list.length ? say(entry) : "the end";
-  const near = Array.from({ length: Math.min(list.length, entry + 5) - Math.max(0, entry - 4) }, (_, i) => i + Math.max(0, entry - 4)).map((at) => (at === entry ? `>${say(at)}<` : say(at)));
-  throw new RuntimeError("ERR_SCHEDULE", `schedule ${schedule.name}, ${schedule.ranks[rank]}, entry ${entry + 1} (${action}): expected ${expected} (${rule}).\n  ${schedule.ranks[rank]}  ${near.join("  ")}${entry >= list.length ? "  >missing<" : ""}`,
+  const list = schedule.entries[rank], action = entry < list.length ? formatEntry(schedule, list[entry]) : "the end";
+  throw new RuntimeError("ERR_SCHEDULE", `schedule ${schedule.name}, ${schedule.ranks[rank]}, entry ${entry + 1} (${action}): expected ${expected} (${rule}).\n${formatRows(schedule, { rank, entry })}`,
     { rule, rank: schedule.ranks[rank], entry, action });
 }

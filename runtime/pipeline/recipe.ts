@@ -45,7 +45,7 @@ const train = z.strictObject({
   /** Pages per step, over all microbatches. */
   batch: z.int().min(1).default(16),
   microbatches: z.int().min(1).default(4),
-  /** "1f1b", "fill-drain", or the path of a schedule as CSV. */
+  /** "1f1b", "fill-drain", "interleaved", "zb-h1", or the path of a schedule as CSV. */
   schedule: z.string().default("1f1b"),
   /** Stages with a backward are dealt round to so many processes; absent: one each. */
   ranks: z.int().min(1).optional(),

@@ -4,7 +4,7 @@ import type { CheckResult } from "./check.ts";
 import { type LayoutPlan, axes } from "./layout.ts";
 import type { EdgeTensor, StageEdge } from "./plan.ts";
 import { numbersIn } from "./plan.ts";
-import { formatGrid } from "./schedule.ts";
+import { entryOf, formatRows, kindB, kindF, kindI, kindW, stagesOfRanks } from "./rank-schedule.ts";
 
 /** Tables as text; ends without a newline. */
 export function formatCheck(result: CheckResult): string {
@@ -16,7 +16,7 @@ export function formatCheck(result: CheckResult): string {
     "", ...stageTable(result),
     ...(plan.edges.length > 0 ? ["", ...edgeTable(result)] : []),
     ...rankTable(result.layout), ...bridgeTable(result.layout),
-    "", "schedule (F forward, B backward; the number is the microbatch)", formatGrid(schedule),
+    "", legend(result), formatRows(schedule),
     `  with stages of equal speed they stand still ${percent(simulation.bubble)} of the time; backward counted as two forwards`,
     ...result.warnings.map((warning) => `warning: ${warning}`),
     "", "No problems found.",
@@ -37,7 +37,11 @@ export function checkToJson(result: CheckResult): Record<string, unknown> {
     edges: plan.edges.map((edge) => ({ ...edge, tensors: edge.tensors.map((t) => ({ ...t, from: t.from.join("."), to: t.to.map((end) => end.join(".")) })) })),
     sizes: plan.sizes,
     slots: layout.slots, ranks: layout.ranks, bridges: layout.bridges.map(({ edge, routes }) => ({ edge: edge.id, routes })),
-    schedule, bubble: simulation.bubble, peakActivations: simulation.peakActivations, warnings: result.warnings,
+    schedule: { name: schedule.name, microbatches: schedule.microbatches, ranks: stagesOfRanks(schedule).map((held, rank) => ({
+      name: schedule.ranks[rank], stages: held.map((stage) => schedule.stages[stage].name), microbatchesAlive: simulation.peakMicrobatches[rank],
+      entries: Array.from(schedule.entries[rank], (entry) => { const { stage, kind, microbatch } = entryOf(entry, schedule); return { stage: schedule.stages[stage].name, kind, microbatch }; }),
+    })) },
+    bubble: simulation.bubble, warnings: result.warnings,
   };
 }
 
@@ -51,11 +55,23 @@ function componentTable({ graph, plan }: CheckResult): string[] {
   return table(["component", "use", "version", "parameters", "trainable", "stage", "inputs"], [...rows, ["total", "", "", count(total(false)), count(total(true)), "", ""]], [3, 4]);
 }
 
-function stageTable({ plan, simulation }: CheckResult): string[] {
-  return table(["stage (process)", "components", "parameters", "depth", "microbatches alive", "runs"], plan.stages.map((stage) => [
-    stage.name, stage.components.join(", "), count(stage.parameters), String(stage.depth),
-    stage.backward ? `at most ${simulation.peakActivations[stage.name]}` : "", stage.backward ? "forward, backward" : "forward",
-  ]), [2, 3]);
+/** A stage is a process, unless several stages are dealt to one. */
+function stageTable({ plan, schedule, simulation }: CheckResult): string[] {
+  const alone = schedule.ranks.length === plan.stages.length, splits = schedule.entries.some((list) => list.some((entry) => (entry & 3) === kindI));
+  return table([alone ? "stage (process)" : "stage", ...(alone ? [] : ["process"]), "components", "parameters", "depth", "microbatches alive", "runs"], plan.stages.map((stage, i) => {
+    const { rank } = schedule.stages[i];
+    return [
+      stage.name, ...(alone ? [] : [schedule.ranks[rank]]), stage.components.join(", "), count(stage.parameters), String(stage.depth),
+      stage.backward ? `at most ${simulation.stageMicrobatches[i]}` : "", stage.backward ? `forward, backward${splits ? " in halves" : ""}` : "forward",
+    ];
+  }), alone ? [2, 3] : [3, 4]);
+}
+
+function legend({ schedule }: CheckResult): string {
+  const kinds = new Set(schedule.entries.flatMap((list) => [...new Set(Array.from(list, (entry) => entry & 3))]));
+  const words = [[kindF, "F forward"], [kindB, "B backward"], [kindI, "I backward to the inputs"], [kindW, "W to the weights"]] as const;
+  const several = stagesOfRanks(schedule).some((held) => held.length > 1);
+  return `schedule (${words.filter(([kind]) => kinds.has(kind)).map(([, word]) => word).join(", ")}; ${several ? "before it the stage, counted from 0 among those with a backward, after it" : "the number is"} the microbatch)`;
 }
 
 function edgeTable({ plan, recipe: { train: { precision } } }: CheckResult): string[] {

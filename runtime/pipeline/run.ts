@@ -13,7 +13,8 @@ import { formatLayout, sizeOf } from "./layout.ts";
 import type { Launcher, WorkerHandle, WorkerSpec } from "./launcher.ts";
 import type { StageModelOptions } from "./model.ts";
 import { FailureWatch } from "./failure-watch.ts";
-import { stage, stageNode, type StageReport } from "./stage.ts";
+import { type RankReport, rank, rankNode } from "./rank.ts";
+import { stagesOfRank } from "./rank-schedule.ts";
 import { combineScalars } from "./update.ts";
 import { choosePrecision } from "./precision.ts";
 import type { Precision } from "../tensor/index.ts";
@@ -28,9 +29,9 @@ export interface PipelineOptions {
   load?: StageModelOptions["load"];
 }
 
-type StageRef = RefOf<typeof stage>;
+type RankRef = RefOf<typeof rank>;
 
-/** Longest that a stage may take to read its data and build its components, or to write a checkpoint. */
+/** Longest that a rank may take to read its data and build its components, or to write a checkpoint. */
 const startUpMs = 3600_000;
 
 /** A step may take this many times the slowest so far, and never less than `leastStepMs`: a worker that stands still is not waited for forever. */
@@ -38,8 +39,8 @@ const stepPatience = 50;
 const leastStepMs = 600_000;
 
 /**
- * Starts one process per stage and returns what drives them, step by step. The driver holds no tensors: it gathers the norm
- * and the losses, and tells the stages when to step.
+ * Starts one process per rank of the schedule and returns what drives them, step by step. The driver holds no tensors: it gathers the norm
+ * and the losses, and tells the ranks when to step.
  *
  * RUN-1: whatever fails first ends the run with one ERR_RUN that names component, process, step and cause.
  * RUN-2: `close` leaves no process and no socket file, whether the run went well or not.
@@ -83,30 +84,29 @@ interface Connection extends PipelineOptions {
 }
 
 async function connect(checked: CheckResult, c: Connection): Promise<StepRunner> {
-  const { plan, recipe } = checked;
-  const names = plan.stages.map((stage) => stage.name);
-  await Promise.all(names.map((name) => c.transport.connect(stageNode(name))));
-  const refs = names.map((name) => c.system.remote(stage, stageNode(name)));
-  const ask = <T>(work: (ref: StageRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
+  const { recipe, schedule: { ranks: names } } = checked;
+  await Promise.all(names.map((name) => c.transport.connect(rankNode(name))));
+  const refs = names.map((name) => c.system.remote(rank, rankNode(name)));
+  const ask = <T>(work: (ref: RankRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
     Promise.all(refs.map((ref, i) => work(ref, names[i], i).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
   const met = await ask((ref) => ref.introduce.call());
   const { precision, warning } = choosePrecision(recipe.train.precision, met.map(({ fastBf16 }, i) => ({ name: names[i], fastBf16 })));
   const built = await ask((ref, name) => ref.build.call({
-    stage: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, precision, threads: threadsOf(checked, name), load: c.load },
+    rank: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, precision, threads: threadsOf(checked, name), load: c.load },
   }));
   const lanes = chooseLanes(checked, new Map(met.map(({ whereabouts }, i) => [names[i], whereabouts])), c.lane);
   await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
-  const loaderIndex = plan.stages.findIndex((stage) => stage.components.includes(checked.loader));
+  const loaderIndex = names.indexOf(rankOfComponent(checked, checked.loader));
   const header: Crew["header"] = (step, timeoutMs) =>
     refs[loaderIndex].header.call({ step }, { timeoutMs }).catch((error: unknown) => { throw c.watch.blame(names[loaderIndex], error); });
   return new PipelineRunner(checked, c, { ask, header, lanes, precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
 }
 
 interface Crew {
-  /** Asks every stage, in the order of the plan; a failure names the stage. */
-  ask<T>(work: (ref: StageRef) => Promise<T>): Promise<T[]>;
-  /** Asks the loader's stage for what all must know before a step. */
+  /** Asks every rank, in the order of the schedule; a failure names it. */
+  ask<T>(work: (ref: RankRef) => Promise<T>): Promise<T[]>;
+  /** Asks the loader's rank for what all must know before a step. */
   header(step: number, timeoutMs: number): Promise<StepHeader>;
   lanes: Map<string, LaneName>;
   precision: Precision;
@@ -128,11 +128,12 @@ class PipelineRunner implements StepRunner {
     this.parameters = crew.parameters;
     this.precision = crew.precision;
     this.warnings = crew.warnings;
-    this.processes = checked.plan.stages.map((stage) => {
-      const handle = c.handles.find((handle) => handle.name === stage.name)!;
-      return { stage: stage.name, components: stage.components, pid: handle.pid, host: handle.host };
+    this.processes = checked.schedule.ranks.map((name) => {
+      const handle = c.handles.find((handle) => handle.name === name)!, stages = stagesOfRank(checked.schedule, name);
+      const components = stages.flatMap((stage) => checked.plan.stages.find((each) => each.name === stage)!.components);
+      return { stage: name, stages, components, pid: handle.pid, host: handle.host };
     });
-    this.links = checked.plan.edges.map(({ from, to }) => ({ from, to, lane: crew.lanes.get(pair(from, to))! }));
+    this.links = crossing(checked).map(({ from, to, ends }) => ({ from, to, lane: crew.lanes.get(pair(...ends))! }));
     this.#optimizer = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   }
 
@@ -164,8 +165,8 @@ class PipelineRunner implements StepRunner {
     return { ...combineScalars(this.#inGraphOrder(reports)), norm, learningRate, pages: header.microbatches.reduce((sum, { keys }) => sum + keys.length, 0), keys: header.microbatches.flatMap(({ keys }) => keys) };
   }
 
-  /** Per microbatch, the scalars of all stages in the order of the graph: the order in which one process would have them. */
-  #inGraphOrder(reports: readonly StageReport[]): (readonly [string, number])[][] {
+  /** Per microbatch, the scalars of all ranks in the order of the graph: the order in which one process would have them. */
+  #inGraphOrder(reports: readonly RankReport[]): (readonly [string, number])[][] {
     const order = new Map(this.checked.graph.nodes.map((node, i) => [node.name, i]));
     const rank = (name: string): number => order.get(name.split(".")[0])!;
     return Array.from({ length: this.checked.recipe.train.microbatches }, (_, microbatch) =>
@@ -178,7 +179,7 @@ class PipelineRunner implements StepRunner {
 
   async stats(): Promise<Record<string, ProcessStats>> {
     const stats = await this.c.watch.guard(this.crew.ask((ref) => ref.stats.call()));
-    return Object.fromEntries(this.checked.plan.stages.map((stage, i) => [stage.name, stats[i]]));
+    return Object.fromEntries(this.checked.schedule.ranks.map((name, i) => [name, stats[i]]));
   }
 
   close(): Promise<void> {
@@ -187,33 +188,45 @@ class PipelineRunner implements StepRunner {
 }
 
 function workerSpecs(checked: CheckResult, runFolder: string, socketDir: string): WorkerSpec[] {
-  return checked.plan.stages.map((stage) => ({
-    name: stage.name, title: `octavo worker ${shownName(checked, stage.name)}`, runFolder, threads: threadsOf(checked, stage.name),
-    control: { node: "driver", socketDir }, logFile: join(runFolder, "logs", `${stage.name}.log`),
+  return checked.schedule.ranks.map((name) => ({
+    name, title: `octavo worker ${shownName(checked, name)}`, runFolder, threads: threadsOf(checked, name),
+    control: { node: "driver", socketDir }, logFile: join(runFolder, "logs", `${name}.log`),
   }));
 }
 
-/** The component a stage is shown by: the first that the recipe lists for it. */
-export function shownName(checked: CheckResult, stageName: string): string {
-  return checked.recipe.stages?.[stageName]?.[0] ?? stageName;
+/** What a rank is shown by: of one stage, the first component that the recipe lists for it. */
+function shownName({ recipe, schedule }: CheckResult, rank: string): string {
+  const stages = stagesOfRank(schedule, rank);
+  return (stages.length === 1 ? recipe.stages?.[stages[0]]?.[0] : undefined) ?? rank;
 }
 
 /**
- * Cores of this host shared out by the parameters a stage trains, rounded up: the heaviest stage of an uneven cut would leave cores
+ * Cores of this host shared out by the parameters a rank trains, rounded up: the heaviest of an uneven cut would leave cores
  * idle while all others wait for it (measured on 2 cores: fine-tuning 31.3 pages/s against 28.2 with one thread each). Threads that wait
  * sleep, so a few more than cores do no harm; the bits never depend on them.
  */
-export function threadsOf(checked: CheckResult, stageName: string): number {
-  const { threads } = checked.recipe.train;
+function threadsOf({ recipe, plan, schedule }: CheckResult, rank: string): number {
+  const { threads } = recipe.train;
   if (threads !== "auto") return threads;
-  const total = checked.plan.stages.reduce((sum, { trainable }) => sum + trainable, 0);
-  const { trainable } = checked.plan.stages.find(({ name }) => name === stageName)!;
-  return Math.max(1, Math.ceil((cpus().length * trainable) / Math.max(1, total)));
+  const trained = (names: readonly string[]): number => plan.stages.filter(({ name }) => names.includes(name)).reduce((sum, { trainable }) => sum + trainable, 0);
+  const total = trained(plan.stages.map(({ name }) => name));
+  return Math.max(1, Math.ceil((cpus().length * trained(stagesOfRank(schedule, rank))) / Math.max(1, total)));
 }
 
-/** For each link the wanted lane, or the best that the whereabouts of both ends allow. ERR_LANE when they do not offer the wanted one. */
+/** The edges between stages of different ranks, with the names of these. */
+function crossing({ plan, schedule }: CheckResult): { from: string; to: string; ends: [string, string] }[] {
+  const home = (name: string): string => schedule.ranks[schedule.stages.find((stage) => stage.name === name)!.rank];
+  return plan.edges.map(({ from, to }) => ({ from, to, ends: [home(from), home(to)] as [string, string] })).filter(({ ends: [a, b] }) => a !== b);
+}
+
+function rankOfComponent({ plan, schedule }: CheckResult, component: string): string {
+  const { name } = plan.stages.find((stage) => stage.components.includes(component))!;
+  return schedule.ranks[schedule.stages.find((stage) => stage.name === name)!.rank];
+}
+
+/** For each pair of ranks that talk the wanted lane, or the best that the whereabouts of both ends allow. ERR_LANE when they do not offer the wanted one. */
 function chooseLanes(checked: CheckResult, where: ReadonlyMap<string, Whereabouts>, wanted: string | undefined): Map<string, LaneName> {
-  return new Map(checked.plan.edges.map(({ from, to }) => [pair(from, to), chooseLane(laneOffers(where.get(from)!, where.get(to)!), wanted)]));
+  return new Map(crossing(checked).map(({ ends: [a, b] }) => [pair(a, b), chooseLane(laneOffers(where.get(a)!, where.get(b)!), wanted)]));
 }
 
 const pair = (a: string, b: string): string => [a, b].sort().join("--");

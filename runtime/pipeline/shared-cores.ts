@@ -22,16 +22,7 @@ export function shareCores({ entries, microbatches }: RankSchedule, { compute }:
   let now = 0;
   for (;;) {
     let began = false;
-    runners.forEach((runner, rank) => {
-      if (runner.running || next[rank] >= runner.list.length) return;
-      const entry = runner.list[next[rank]];
-      runner.from = progress.ready(entry);
-      if (runner.from < 0 || runner.from > now) return;
-      runner.left = compute[Math.floor((entry >>> 2) / microbatches) * 4 + (entry & 3)];
-      runner.running = began = true;
-      if (runner.host >= 0) active[runner.host]++;
-      if (starts) starts[rank][next[rank]] = now;
-    });
+    while (beginReady()) began = true; // what begins takes its messages, and that may let another begin
     let step = Infinity;
     for (const [rank, runner] of runners.entries()) {
       if (runner.running) step = Math.min(step, runner.left / speed(runner));
@@ -39,6 +30,23 @@ export function shareCores({ entries, microbatches }: RankSchedule, { compute }:
     }
     if (step === Infinity && !began) return { next, clock, busy };
     advance(step);
+  }
+
+  /** Starts what can start now. -> whether anything did. */
+  function beginReady(): boolean {
+    let began = false;
+    runners.forEach((runner, rank) => {
+      if (runner.running || next[rank] >= runner.list.length) return;
+      const entry = runner.list[next[rank]];
+      runner.from = progress.ready(entry);
+      if (runner.from < 0 || runner.from > now) return;
+      runner.left = compute[Math.floor((entry >>> 2) / microbatches) * 4 + (entry & 3)];
+      runner.running = began = true;
+      progress.begin(entry, now);
+      if (runner.host >= 0) active[runner.host]++;
+      if (starts) starts[rank][next[rank]] = now;
+    });
+    return began;
   }
 
   /** All speeds are read before any rank ends: they held for the whole of the step. */

@@ -21,7 +21,8 @@ export interface StepRunner {
   readonly parameters: number;
   /** What its activations are stored in: the recipe's, with auto decided. */
   readonly precision: Precision;
-  readonly processes: { stage: string; components: string[]; pid?: number; host?: string }[];
+  /** `stage`: the name of the process; `stages`: those it holds, where it is a pipeline's. */
+  readonly processes: { stage: string; stages?: string[]; components: string[]; pid?: number; host?: string }[];
   /** What its loader left out of the data. */
   readonly warnings: string[];
   readonly links: { from: string; to: string; lane: string }[];

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { losses, lives, miniRecipe, octavo, root, start, temporaryFolder } from "./octavo.ts";
+import { openCheckpoint } from "../../runtime/checkpoint/index.ts";
+import { type Ended, losses, lives, miniRecipe, octavo, root, start, temporaryFolder } from "./octavo.ts";
 
 /** Must hold 1 and 2 of the design: a layout changes where the arithmetic happens, never what it gives. */
 describe("the same losses, bit for bit", function () {
@@ -73,6 +75,56 @@ describe("the same losses, bit for bit", function () {
       assert.deepEqual(await train("--lane", "shared-memory"), one, name);
     }
   });
+  describe("of a model in four stages beside its loader, and the same weights, under", () => {
+    const stages = "stages={pages: [pages], image: [image, teacher], text: [text, position], fusion: [fusion], heads: [mlm, mim, wpa]}";
+    const cut = (...args: string[]) => run("--set", stages, "--set", "train.steps=3", ...args);
+    let alone: Ended;
+    before(async () => { alone = await cut("--in-process", "--threads", "1"); });
+
+    async function same(ended: Ended, ranks: string[][]): Promise<void> {
+      assert.deepEqual(losses(ended), losses(alone));
+      assert.equal(weights(ended).size > 50, true);
+      assert.deepEqual(weights(ended), weights(alone));
+      const processes = ended.events.find((event) => event.event === "start")!.processes as { stages: string[] }[];
+      assert.deepEqual(processes.map((one) => one.stages), [["pages"], ...ranks]);
+    }
+    const each = [["image"], ["text"], ["fusion"], ["heads"]];
+
+    for (const schedule of ["fill-drain", "1f1b", "zb-h1"]) {
+      it(schedule, async () => same(await cut("--set", `train.schedule=${schedule}`), each));
+    }
+    it("interleaved on two ranks, over either lane", async () => {
+      for (const lane of ["shared-memory", "zeromq"]) {
+        const ended = await cut("--set", "train.schedule=interleaved", "--set", "train.ranks=2", "--lane", lane);
+        await same(ended, [["image", "fusion"], ["text", "heads"]]);
+      }
+    });
+    it("fill-drain on one rank, which hands everything over to itself", async () => {
+      await same(await cut("--set", "train.schedule=fill-drain", "--set", "train.ranks=1"), [["image", "text", "fusion", "heads"]]);
+    });
+    it("a CSV of ranks, in an order of its own, some backwards in halves", async () => {
+      const file = join(folder.path, "ranks.csv");
+      writeFileSync(file, [
+        "0F0,1F0,0F1,1F1,0F2,1F2,0F3,1F3,1I0,0B0,1I1,1W0,0I1,1B2,0B2,1W1,1B3,0I3,0W3,0W1",
+        "2F0,2F1,3F0,3F1,3B1,3I0,2B0,2F2,2F3,3F2,3W0,2I1,3F3,3B3,3B2,2B2,2W1,2B3",
+      ].join("\n"));
+      await same(await cut("--set", `train.schedule=${file}`), [["image", "text"], ["fusion", "heads"]]);
+    });
+    it("a CSV by stage, backwards out of order", async () => {
+      const file = join(folder.path, "stages.csv"), forwards = "F0,F1,F2,F3", back = "I3,B1,W3,B0,B2,STEP";
+      writeFileSync(file, ["schedule,by-hand,4", ...["image", "text", "fusion", "heads"].map((stage) => `${stage},${forwards},${back}`)].join("\n"));
+      await same(await cut("--set", `train.schedule=${file}`), each);
+    });
+    it("no schedule that cannot finish: it is refused before anything runs, with the entry", async () => {
+      const file = join(folder.path, "stuck.csv");
+      writeFileSync(file, ["schedule,stuck,4", "image,F0,B0,F1,F2,F3,B1,B2,B3", ...["text", "fusion", "heads"].map((stage) => `${stage},F0,F1,F2,F3,B0,B1,B2,B3`)].join("\n"));
+      const ended = await octavo(["train", miniRecipe, "--runs", folder.path, "--set", stages, "--set", `train.schedule=${file}`]);
+      assert.equal(ended.code, 2, ended.stdout);
+      assert.match(ended.stderr + ended.stdout, /schedule stuck: expected every rank to finish, found a deadlock .*image waits at entry 2 \(0B0\) for 2B0 of fusion/s);
+      assert.ok(!ended.events.some((event) => event.event === "start"));
+    });
+  });
+
   it("differs for another seed", async () => {
     const other = losses(await run("--in-process", "--seed", "4", "--set", "train.steps=6"));
     assert.notEqual(other.get(0), reference.get(0));
@@ -95,3 +147,14 @@ describe("the same losses, bit for bit", function () {
     assert.notEqual(resumed.size, 0);
   });
 });
+
+/** Everything in the last checkpoint of a run: parameters and what the optimizer remembers, by name. */
+function weights(ended: Ended): Map<string, unknown> {
+  const reader = openCheckpoint(ended.events.findLast((event) => event.event === "checkpoint")!.path as string);
+  try {
+    return new Map(reader.manifest.tensors.filter(({ role }) => role === "parameter").map(({ name }) => [name, { value: reader.parameter(name), state: reader.optimizerState(name) }])
+      .sort(([a], [b]) => ((a as string) < (b as string) ? -1 : 1)) as [string, unknown][]);
+  } finally {
+    reader.close();
+  }
+}

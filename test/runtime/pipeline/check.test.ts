@@ -8,6 +8,7 @@ import { RecipeError, definePlugin, formatProblem, port } from "../../../runtime
 import type { Plugin } from "../../../runtime/plugin/index.ts";
 import type { CheckResult } from "../../../runtime/pipeline/check.ts";
 import { checkFile, checkRecipe } from "../../../runtime/pipeline/check.ts";
+import { formatRows } from "../../../runtime/pipeline/rank-schedule.ts";
 import { parseRecipe, readRecipe } from "../../../runtime/pipeline/recipe.ts";
 import { checkToJson, formatCheck } from "../../../runtime/pipeline/report.ts";
 import { custom, edited, recipeText, registry } from "./small-world.ts";
@@ -90,7 +91,7 @@ describe("checking a recipe", () => {
     const { schedule, simulation } = await check();
     assert.equal(schedule.name, "1f1b");
     assert.ok(Math.abs(simulation.bubble - 0.2) < 1e-12, `4 microbatches over 2 levels stand still 1/5, got ${simulation.bubble}`);
-    assert.deepEqual((await check(recipeText, ["train.schedule=fill-drain"])).simulation.peakActivations, { pages: 0, image: 4, text: 4, fusion: 4 });
+    assert.deepEqual((await check(recipeText, ["train.schedule=fill-drain"])).simulation.stageMicrobatches, Int32Array.of(0, 4, 4, 4));
   });
 
   it("takes a schedule from a CSV file, and refuses one that breaks the rules", async () => {
@@ -102,14 +103,15 @@ describe("checking a recipe", () => {
       writeFileSync(join(folder, "mine.csv"), csv);
       writeFileSync(join(folder, "bad.csv"), csv.replace("image,F0,F1", "image,B0,F1"));
       assert.equal((await checkFile(file, registry(), ["train.schedule=mine.csv"])).schedule.name, "mine");
-      await assert.rejects(checkFile(file, registry(), ["train.schedule=bad.csv"]), /train\.schedule: expected a schedule that keeps the rules, found that schedule mine, image, entry 1: expected F0 before B0[^]*>B0</);
-      await assert.rejects(checkFile(file, registry(), ["train.schedule=mine.csv", "train.microbatches=2"]), /expected a schedule of 2 microbatches, as train\.microbatches says, found one of 4/);
+      await assert.rejects(checkFile(file, registry(), ["train.schedule=bad.csv"]), /train\.schedule: expected a schedule that keeps the rules, found that schedule mine, image, entry 1 \(0B0\): expected 0F0 before it[^]*>B0</);
+      await assert.rejects(checkFile(file, registry(), ["train.schedule=mine.csv", "train.microbatches=2"]), /schedule mine: expected 2 microbatches, as train\.microbatches says, found 4/);
       writeFileSync(join(folder, "ranks.csv"), "0F0,0F1,0B0,0B1\n1F0,1F1,1B0,1B1\n2F0,,2B0,2F1,2B1\n");
-      assert.deepEqual((await checkFile(file, registry(), ["train.schedule=ranks.csv", "train.microbatches=2"])).schedule.stages[3].actions.map(({ kind }) => kind), ["F", "B", "F", "B", "STEP"]);
+      const ranked = (await checkFile(file, registry(), ["train.schedule=ranks.csv", "train.microbatches=2"])).schedule;
+      assert.equal(formatRows(ranked).split("\n")[3], "  fusion  F0  B0  F1  B1");
       writeFileSync(join(folder, "split.csv"), csv.replace("B3,STEP", "I3,W3,STEP"));
-      await assert.rejects(checkFile(file, registry(), ["train.schedule=split.csv"]), /found that schedule mine, image: running stages know a backward as a whole, found I3\. Write B in place of I and W/);
-      writeFileSync(join(folder, "split-ranks.csv"), "0F0,0I0,0W0\n1F0,1B0\n2F0,2B0\n");
-      await assert.rejects(checkFile(file, registry(), ["train.schedule=split-ranks.csv", "train.microbatches=1"]), /running stages know F and B of one stage per process, found 0I0 on image/);
+      assert.equal(formatRows((await checkFile(file, registry(), ["train.schedule=split.csv"])).schedule).split("\n")[1], "  image   F0  F1  F2  F3  B0  B1  B2  I3  W3");
+      writeFileSync(join(folder, "stuck.csv"), "0F0,0B0,0F1,0B1\n1F0,1F1,1B0,1B1\n2F0,2F1,2B0,2B1\n");
+      await assert.rejects(checkFile(file, registry(), ["train.schedule=stuck.csv", "train.microbatches=2"]), /found that schedule stuck: expected every rank to finish, found a deadlock image -> fusion -> image\.\n  image waits at entry 2 \(0B0\) for 2B0 of fusion/);
       await assert.rejects(checkFile(file, registry(), ["train.schedule=none.csv"]), /expected a readable schedule, found nothing at .*none\.csv/);
     } finally {
       rmSync(folder, { recursive: true });
@@ -138,11 +140,20 @@ describe("checking a recipe", () => {
       "total                                             664        640",
       "fusion           place, fusion, mlm, mim         136      2  at most 1           forward, backward",
       "                 text.embedding    f32    (50, 8)                1.6 KiB        1.6 KiB",
-      "  image   F0  F1  B0  F2  B1  F3  B2  B3  STEP",
+      "schedule (F forward, B backward; the number is the microbatch)", "  image   F0  F1  B0  F2  B1  F3  B2  B3",
     ]) assert.ok(text.split("\n").includes(line), `no line\n${line}\nin\n${text}`);
     const json = JSON.parse(JSON.stringify(checkToJson(result))) as { components: { name: string; parameters: number }[]; edges: { id: string; bytes: number }[] };
     assert.equal(json.components.find((c) => c.name === "text")?.parameters, 400);
     assert.equal(json.edges.find((e) => e.id === "image->fusion")?.bytes, 576);
+  });
+
+  it("shows which process holds which stages where they are dealt, and a backward in halves", async () => {
+    const dealt = formatCheck(await check(recipeText, ["train.schedule=fill-drain", "train.ranks=2", "train.microbatches=1"])).split("\n");
+    for (const line of ["fusion  rank0    place, fusion, mlm, mim         136      2  at most 1           forward, backward", "  rank0  0F0  2F0  2B0  0B0"]) assert.ok(dealt.includes(line), dealt.join("\n"));
+    assert.ok(dealt.some((line) => line.startsWith("schedule (F forward, B backward; before it the stage, counted from 0 among those with a backward, after it the microbatch)")));
+    const halves = formatCheck(await check(recipeText, ["train.schedule=zb-h1", "train.microbatches=1"]));
+    assert.match(halves, /at most 1 +forward, backward in halves\n/);
+    assert.match(halves, /\nschedule \(F forward, I backward to the inputs, W to the weights; the number is the microbatch\)\n  pages   F0\n  image   F0  I0  W0\n/);
   });
 });
 
@@ -197,9 +208,9 @@ describe("a mistake in a recipe", () => {
       `r.yaml:11:17: components.place.use: expected a component: a plugin of kind data-loader, teacher, visual-tokenizer, image-encoder, text-encoder, position, fusion, prompt-encoder, decoder, objective, found tracker/console, of kind tracker. It belongs under trackers.`],
     ["a wrong option of the optimizer", edited("steps: 3", "steps: 3\n  optimizer: { options: { lr: 0 } }"), `r.yaml:28:31: train.optimizer.options.lr: expected a number, more than 0, found 0.`],
     ["a wrong kind of optimizer", edited("steps: 3", "steps: 3\n  optimizer: { use: tracker/console }"), `r.yaml:28:21: train.optimizer.use: expected a plugin of kind optimizer, found "tracker/console", which is of kind tracker. Use optimizer/adamw.`],
-    ["a schedule that splits the backward", edited("steps: 3", "steps: 3\n  schedule: zb-h1"), `r.yaml:28:13: train.schedule: expected a schedule that stages can run (1f1b, fill-drain), found "zb-h1", which splits the backward into I and W. octavo plan --schedule zb-h1 shows what it would bring.`],
-    ["a schedule of several stages per process", edited("steps: 3", "steps: 3\n  schedule: interleaved"), `r.yaml:28:13: train.schedule: expected a schedule that stages can run (1f1b, fill-drain), found "interleaved", which puts several stages on a rank. octavo plan --schedule interleaved shows what it would bring.`],
-    ["an unknown schedule", edited("steps: 3", "steps: 3\n  schedule: 1f1d"), `r.yaml:28:13: train.schedule: expected 1f1b, fill-drain, or the path of a .csv, found "1f1d". Did you mean "1f1b"?`],
+    ["more processes than stages that learn", edited("steps: 3", "steps: 3\n  ranks: 4"), `r.yaml:28:10: train.ranks: expected at most 3, the stages that learn, found 4. Cut the model into more stages, or leave ranks out: a process for each.`],
+    ["a schedule that cannot be dealt so", edited("steps: 3", "steps: 3\n  schedule: zb-h1\n  ranks: 2"), `r.yaml:28:13: train.schedule: expected a schedule that keeps the rules, found that schedule zb-h1: expected one stage per rank, found 2 on rank0. Take interleaved, or a rank for every stage.`],
+    ["an unknown schedule", edited("steps: 3", "steps: 3\n  schedule: 1f1d"), `r.yaml:28:13: train.schedule: expected 1f1b, fill-drain, interleaved, zb-h1, or the path of a .csv, found "1f1d". Did you mean "1f1b"?`],
     ["a checkpoint that is not there", edited("steps: 3", "steps: 3\n  from: runs/none"), `r.yaml:28:9: train.from: expected the folder of a checkpoint, found nothing at ${process.cwd()}/runs/none. Check the path; relative paths start at the recipe.`],
   ];
   for (const [name, text, message, more] of cases) {

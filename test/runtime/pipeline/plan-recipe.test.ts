@@ -47,7 +47,11 @@ describe("planning a recipe", () => {
     assert.deepEqual(two.ranks.map(({ name, stages }) => [name, stages]), [["pages", ["pages"]], ["rank0", ["image", "fusion"]], ["text", ["text"]]]);
     const csv = { text: "0F0,0I0,0W0\n1F0,1B0\n2F0,2B0\n", file: "mine.csv" };
     assert.equal((await planned({ csv }, ["train.microbatches=1"])).schedule.name, "mine");
-    assert.match((await refused({ csv })).message, /schedule mine: expected 4 microbatches, found 1. Take --microbatches 1/);
+    const byStage = { text: "schedule,staged,1\nimage,F0,I0,W0\ntext,F0,B0\nfusion,F0,B0,STEP\n", file: "mine.csv" };
+    assert.deepEqual((await planned({ csv: byStage }, ["train.microbatches=1"])).schedule.entries, (await planned({ csv }, ["train.microbatches=1"])).schedule.entries);
+    assert.match((await refused({ csv, ranks: 2 }, ["train.microbatches=1"])).message, /schedule mine: expected 2 ranks for the stages with a backward, found 3 in mine.csv/);
+    assert.deepEqual((await planned({}, ["train.schedule=fill-drain", "train.ranks=2"])).ranks.map(({ name }) => name), ["pages", "rank0", "text"], "the recipe's own");
+    assert.match((await refused({ csv })).message, /schedule mine: expected 4 microbatches, as train.microbatches says, found 1/);
   });
 
   it("takes half of the bytes for activations in bf16", async () => {

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { rankAuthorOf, rankAuthors } from "../../../runtime/pipeline/rank-authors.ts";
+import { type ScheduleChoice, placeSchedule } from "../../../runtime/pipeline/rank-choice.ts";
 import { ranksFromCsv, ranksToCsv } from "../../../runtime/pipeline/rank-csv.ts";
 import type { Placement, RankSchedule } from "../../../runtime/pipeline/rank-schedule.ts";
-import { formatEntry, placeStages, toRunnable } from "../../../runtime/pipeline/rank-schedule.ts";
+import { waysOf } from "../../../runtime/pipeline/rank-messages.ts";
+import { formatEntry, formatRows, placeStages } from "../../../runtime/pipeline/rank-schedule.ts";
 import { equalCosts, simulateRanks } from "../../../runtime/pipeline/rank-simulate.ts";
 import { validateRanks } from "../../../runtime/pipeline/rank-validate.ts";
-import { oneForwardOneBackward } from "../../../runtime/pipeline/schedule.ts";
-import { simulate } from "../../../runtime/pipeline/simulate.ts";
 import { Philox } from "../../../runtime/tensor/index.ts";
 import { type Layout, refusal } from "./schedules.ts";
 
@@ -41,6 +41,7 @@ function randomLayout(count: number, uniform: () => number): Layout {
 }
 
 const made = (name: string, layout: Layout, microbatches: number, ranks?: number): RankSchedule => validateRanks(rankAuthors[name](placeStages(layout, ranks), microbatches));
+const chooseSchedule = (plan: Layout & { microbatches: number }, choice: ScheduleChoice): RankSchedule => placeSchedule(plan, choice).schedule();
 const row = (schedule: RankSchedule, rank: number): string => Array.from(schedule.entries[rank], (entry) => formatEntry(schedule, entry)).join(" ");
 const near = (got: number, expected: number, what: string): void => assert.ok(Math.abs(got - expected) < 1e-9, `${what}: ${got}, expected ${expected}`);
 
@@ -71,10 +72,13 @@ describe("schedules of ranks", () => {
     assert.match(refusal(() => made("1f1b", chain(2), 2 ** 29)).message, /expected at most 536870912 forwards/);
   });
 
-  it("become what stages run, or are refused by name", () => {
-    assert.deepEqual(toRunnable(made("1f1b", model, 4)), oneForwardOneBackward(model.stages, 4));
-    assert.match(refusal(() => toRunnable(made("zb-h1", chain(2), 2))).message, /schedule zb-h1: running stages know F and B of one stage per process, found 0I0 on s0 \(a backward split into I and W\)/);
-    assert.match(refusal(() => toRunnable(made("interleaved", chain(4), 2, 2))).message, /found 2 stages on rank0 \(interleaved\)/);
+  it("come by name or from CSV, with as many microbatches and ranks as asked for", () => {
+    const plan = { ...chain(4), microbatches: 4 }, csv = { text: ranksToCsv(made("interleaved", chain(4), 4, 2)), file: "mine.csv" };
+    assert.deepEqual(chooseSchedule(plan, { schedule: "interleaved", ranks: 2 }).entries, chooseSchedule(plan, { csv }).entries);
+    assert.equal(chooseSchedule(plan, { csv, ranks: 2 }).name, "mine");
+    assert.match(refusal(() => chooseSchedule(plan, { csv, ranks: 4 })).message, /schedule mine: expected 4 ranks for the stages with a backward, found 2 in mine.csv. Leave the number of ranks out/);
+    assert.match(refusal(() => chooseSchedule({ ...plan, microbatches: 2 }, { csv })).message, /schedule mine: expected 2 microbatches, as train.microbatches says, found 4/);
+    assert.match(refusal(() => chooseSchedule(plan, { schedule: "fill-drain", ranks: 5 })).message, /expected at most 4 ranks, one for every stage with a backward, found 5/);
   });
 
   it("come back from CSV as they were", () => {
@@ -95,6 +99,112 @@ describe("schedules of ranks", () => {
   });
 });
 
+describe("a schedule by stage, from CSV", () => {
+  const text = "schedule,mine,2\nimage,F0,F1,,I0,W0,B1,STEP\ntext,F0,B0,F1,B1\nfusion,F0,B0,F1,B1\n";
+
+  it("is the schedule of ranks that says the same; a loader without a row runs ahead, one with a row as it says", () => {
+    const schedule = validateRanks(ranksFromCsv(text, model)), ranked = validateRanks(ranksFromCsv("0F0,0F1,0I0,0W0,0B1\n1F0,1B0,1F1,1B1\n2F0,2B0,2F1,2B1\n", model, "mine.csv"));
+    assert.deepEqual(schedule, ranked);
+    assert.equal(formatRows(schedule), ["  pages   F0  F1", "  image   F0  F1  I0  W0  B1", "  text    F0  B0  F1  B1", "  fusion  F0  B0  F1  B1"].join("\n"));
+    assert.equal(row(validateRanks(ranksFromCsv(`${text}pages,F1,F0\n`, model)), 0), "pages.F1 pages.F0");
+  });
+
+  it("names the line and cell that is wrong", () => {
+    const said = (broken: string): string => refusal(() => ranksFromCsv(broken, model, "mine.csv")).message;
+    assert.equal(said(text.replace("mine,2", "mine")), `mine.csv:1: expected a first line like schedule,1f1b,4, found "schedule,mine,".`);
+    assert.equal(said(text.replace("text,", "sound,")), `mine.csv:3: expected a row of one of the stages pages, image, text, fusion, found "sound".`);
+    assert.equal(said(text.replace("text,", "image,")), "mine.csv:3: expected one row for image, found a second one.");
+    assert.equal(said(text.replace("text,F0,B0,F1,B1\n", "")), "mine.csv:1: expected a row for stage text, found none.");
+    assert.equal(said(text.replace("text,F0", "text,SEND_F0>fusion")), `mine.csv:3: expected cells like F0, B0, I0, W0; messages follow from them, found "SEND_F0>fusion".`);
+    assert.equal(said(text.replace("text,F0", "text,F2")), `mine.csv:3: expected a microbatch from 0 to 1, found "F2".`);
+    assert.equal(said(text.replace("I0,W0,B1,STEP", "STEP,I0,W0,B1")), `mine.csv:2: expected cells like F0, B0, I0, W0; messages follow from them, found "STEP".`);
+  });
+});
+
+describe("the messages of a schedule", () => {
+  it("follow from the edges: activations along them, gradients against those that have one; W needs nobody (RL-1)", () => {
+    const placement = placeStages(model), of = (stage: number) => waysOf(placement, stage);
+    const said = (ways: readonly { carries: string; stage: number }[]): string[] => ways.map(({ carries, stage }) => `${carries} ${placement.stages[stage].name}`);
+    assert.deepEqual(said(of(1).F.takes), ["activations pages"]);
+    assert.deepEqual(said(of(1).F.gives), ["activations fusion"]);
+    assert.deepEqual([said(of(1).B.takes), said(of(1).I.gives)], [["gradients fusion"], []], "a loader wants no gradient");
+    assert.deepEqual([said(of(3).B.takes), said(of(3).B.gives)], [[], ["gradients image", "gradients text"]]);
+    assert.deepEqual(of(1).W, { takes: [], gives: [] });
+  });
+});
+
+describe("credits on paper", () => {
+  /** F of the second stage takes 10, of the others 1; nothing else takes time. */
+  const costs = (schedule: RankSchedule) => ({ compute: Float64Array.from(schedule.stages.flatMap((_, i) => [i === 1 ? 10 : 1, 0, 0, 0])) });
+  const withCredits = (layout: Layout, credits: number): Layout => ({ ...layout, edges: layout.edges.map((edge) => ({ ...edge, credits })) });
+
+  it("let a rank go no further ahead than its messages have credits (CR-1)", () => {
+    for (const hosts of [undefined, [{ ranks: [0, 1], cores: 2 }]]) {
+      const schedule = made("fill-drain", withCredits(chain(2), 1), 4);
+      const { starts, makespan } = simulateRanks(schedule, costs(schedule), { credits: true, record: true, hosts });
+      // the first is taken at 1; the second waits for nothing but is taken at 11; the third is computed at 3 and out at 11, so the fourth is computed then
+      assert.deepEqual([...starts![0].subarray(0, 4)], [0, 1, 2, 11]);
+      assert.equal(makespan, 41);
+      assert.deepEqual([...simulateRanks(schedule, costs(schedule), { record: true, hosts }).starts![0].subarray(0, 4)], [0, 1, 2, 3], "without credits it runs ahead");
+    }
+  });
+
+  it("cost no time under any author where edges have those of the plan, on random graphs of stages", () => {
+    const random = new Philox(5, 0);
+    for (let trial = 0; trial < 60; trial++) {
+      const layout = randomLayout(2 + random.randint(0, 6), () => random.uniform()), microbatches = 1 + random.randint(0, 7);
+      for (const name of Object.keys(rankAuthors)) {
+        const schedule = made(name, layout, microbatches), free = simulateRanks(schedule, equalCosts(schedule)).makespan;
+        const credited = simulateRanks(schedule, equalCosts(schedule), { credits: true }).makespan;
+        if (name === "fill-drain") assert.ok(credited >= free, `${name}, trial ${trial}: ${credited} with credits, ${free} without`);
+        else near(credited, free, `${name}, trial ${trial}`);
+      }
+    }
+  });
+
+  it("leave the bubble of interleaved and zb-h1 as it is", () => {
+    for (const [p, m, v] of [[2, 4, 2], [4, 8, 2], [4, 16, 3], [8, 16, 2]]) {
+      const layout = { ...chain(p * v), edges: chain(p * v).edges.map((edge) => ({ ...edge, credits: 2 })) };
+      for (const schedule of [made("interleaved", layout, m, p), made("zb-h1", { stages: layout.stages.slice(0, p), edges: layout.edges.slice(0, p - 1) }, m)]) {
+        const held = schedule.stages.length / p;
+        near(simulateRanks(schedule, equalCosts(schedule, held), { credits: true }).bubble, simulateRanks(schedule, equalCosts(schedule, held)).bubble, `${schedule.name} p=${p} m=${m} v=${v}`);
+      }
+    }
+  });
+
+  it("are those of every pair of ranks where stages have copies", () => {
+    const plan = { ...withCredits(chain(2), 1), microbatches: 8 }, layouts = [2, 4].map((data) => ({ data, tensor: 1, context: 1 }));
+    for (const name of Object.keys(rankAuthors)) {
+      const schedule = placeSchedule(plan, { schedule: name }).schedule(layouts), free = simulateRanks(schedule, equalCosts(schedule)).makespan;
+      const { makespan } = simulateRanks(schedule, equalCosts(schedule), { credits: true });
+      assert.deepEqual(schedule.ranks, ["s0-d0", "s0-d1", "s1-d0", "s1-d1", "s1-d2", "s1-d3"]);
+      assert.ok(makespan >= free && makespan < 2 * free, `${name}: ${makespan} with credits, ${free} without`);
+    }
+  });
+
+  it("can be the reason for a deadlock: a rank that wants the last message first", () => {
+    const schedule = validateRanks(ranksFromCsv("0F0,0F1,0F2,0B0,0B1,0B2\n1F2,1F1,1F0,1B0,1B1,1B2\n", withCredits(chain(2), 1), "mine.csv"));
+    assert.ok(simulateRanks(schedule, equalCosts(schedule)).makespan > 0, "without credits it can be");
+    for (const hosts of [undefined, [{ ranks: [0, 1], cores: 1 }]]) {
+      assert.deepEqual(refusal(() => simulateRanks(schedule, equalCosts(schedule), { credits: true, hosts })).message.split("\n"), [
+        "schedule mine: expected every rank to finish, found a deadlock s0 -> s1 -> s0.",
+        "  s0 waits at entry 3 (0F2) until s1 takes one of the 1 messages on their way to s1", "  s1 waits at entry 1 (1F2) for 0F2 of s0",
+        "  s0  F0  F1  >F2<  B0  B1  B2", "  s1  F2  F1  F0    B0  B1  B2",
+      ]);
+    }
+  });
+});
+
+describe("credits of a schedule", () => {
+  it("are those of the plan where they do, and more where the schedule cannot do without", () => {
+    const plan = { ...chain(4), edges: chain(4).edges.map((edge) => ({ ...edge, credits: 2 })), microbatches: 8 }, credits = (name: string, ranks?: number): number[] => chooseSchedule(plan, { schedule: name, ranks }).edges.map((edge) => edge.credits);
+    for (const [name, ranks] of [["1f1b", 4], ["zb-h1", 4], ["fill-drain", 4], ["interleaved", 2]] as const) assert.deepEqual(credits(name, ranks), [2, 2, 2], name);
+    // a rank that computes all of its first stage before its second must be sent everything before it takes any of it
+    assert.deepEqual(credits("fill-drain", 2), [4, 8, 4]);
+    assert.match(refusal(() => chooseSchedule({ ...plan, ...chain(2), microbatches: 2 }, { csv: { text: "0F0,0B0,0F1,0B1\n1F0,1F1,1B0,1B1", file: "mine.csv" } })).message, /found a deadlock s0 -> s1 -> s0/);
+  });
+});
+
 describe("the rules of schedules of ranks", () => {
   const broken: [rule: string, csv: string, said: RegExp][] = [
     ["RV-1", "0F0,0F0,0B0\n1F0,1B0", /s0, entry 2 \(0F0\): expected 0F0 once; this is the second/],
@@ -111,6 +221,12 @@ describe("the rules of schedules of ranks", () => {
       assert.equal(error.details.rule, rule);
     });
   }
+
+  it("show the rows with the failing entry marked, and of long ones only what is near it", () => {
+    assert.equal(refusal(() => validateRanks(ranksFromCsv("0F0,0B1,0F1,0B0\n1F0,1B0,1F1,1B1", chain(2)))).message.split("\n").slice(1).join("\n"), "  s0  F0  >B1<  F1  B0\n  s1  F0  B0    F1  B1");
+    assert.equal(formatRows(made("fill-drain", chain(1), 20), { rank: 0, entry: 20 }), "  s0  ...  F12  F13  F14  F15  F16  F17  F18  F19  >B0<  B1  B2  B3  B4  B5  B6  B7  B8  ...");
+    assert.equal(formatRows(made("interleaved", chain(2), 1, 1)), "  rank0  0F0  1F0  1B0  0B0");
+  });
 
   it("refuse a stage on a rank that does not hold it, and a backward of what has none (RV-3, RV-1)", () => {
     const schedule = made("fill-drain", model, 1);
@@ -161,19 +277,17 @@ describe("simulating ranks", () => {
     assert.equal(makespan, 1 + 5 + 1 + 2 + 7 + 2);
   });
 
-  it("agrees with the simulation of lowered schedules on random graphs of stages, and finishes under every author", () => {
-    const random = new Philox(5, 0);
-    for (let trial = 0; trial < 40; trial++) {
-      const layout = randomLayout(2 + random.randint(0, 6), () => random.uniform()), microbatches = 1 + random.randint(0, 7);
-      for (const name of Object.keys(rankAuthors)) {
-        const schedule = made(name, layout, microbatches);
-        const { makespan } = simulateRanks(schedule, equalCosts(schedule));
-        if (name === "1f1b" || name === "fill-drain") {
-          const roomy = { stages: layout.stages, edges: layout.edges.map((edge) => ({ ...edge, credits: 100 })) };
-          near(makespan, simulate(toRunnable(schedule), roomy).makespan, `${name}, trial ${trial}`);
-        }
-      }
-    }
+  it("takes the costs it is given, and a slow stage sets the pace", () => {
+    const schedule = made("fill-drain", chain(2), 3);
+    const { makespan, busy } = simulateRanks(schedule, { compute: Float64Array.of(1, 0, 0, 0, 10, 0, 0, 0) });
+    assert.deepEqual([makespan, ...busy], [31, 3, 30]);
+  });
+
+  it("counts side-by-side stages as parallel", () => {
+    // two levels deep although there are three computing stages: 3 units per microbatch, one level of fill and drain
+    const schedule = made("1f1b", model, 4), { makespan, stageMicrobatches } = simulateRanks(schedule, equalCosts(schedule));
+    assert.equal(makespan, 3 * (4 + 1));
+    assert.deepEqual([...stageMicrobatches], [0, 2, 2, 1], "no loader remembers");
   });
 
   it("shares cores: with enough of them nothing changes, on one core everything takes turns", () => {
@@ -202,7 +316,9 @@ describe("simulating ranks", () => {
       assert.deepEqual(error.message.split("\n"), [
         "schedule mine: expected every rank to finish, found a deadlock s0 -> s1 -> s0.",
         "  s0 waits at entry 2 (0B0) for 1B0 of s1", "  s1 waits at entry 2 (1F1) for 0F1 of s0",
+        "  s0  F0  >B0<  F1  B1", "  s1  F0  F1    B0  B1",
       ]);
+      assert.deepEqual(error.details.cycle, ["s0", "s1", "s0"]);
     }
   });
 

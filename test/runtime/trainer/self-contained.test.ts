@@ -89,7 +89,7 @@ describe("a checkpoint carries what its model needs", function () {
     writeFileSync(join(checkpoint, "manifest.json"), JSON.stringify({ ...readManifest(trained), tensors }));
 
     const checked = await checkRecipe(loadRecipe(miniRecipe), registry), before = process.memoryUsage.rss(), read = bytesRead();
-    const model = await loadStageModel(checked, { stage: "text", seed: 99, threads: 2, precision: "f32", openData: false, load: { checkpoint, optimizer: true } });
+    const model = await loadStageModel(checked, { stages: ["text"], seed: 99, threads: 2, precision: "f32", openData: false, load: { checkpoint, optimizer: true } });
     const grown = process.memoryUsage.rss() - before, taken = bytesRead() - read;
     const wanted = stored.reduce((sum, { data }) => sum + data.byteLength, 0);
     for (const { name, data } of stored) assert.deepEqual(new Uint8Array((await model.parameters[name].value.read()).buffer), new Uint8Array(data), name);

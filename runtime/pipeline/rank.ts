@@ -1,0 +1,217 @@
+import { type ActorContext, type RefOf, defineActor } from "../actor/index.ts";
+import { type ShardEntry, saveShard } from "../checkpoint/index.ts";
+import { RuntimeError, fromFailure } from "../errors.ts";
+import { type EventLoopMeter, measureEventLoop } from "../metrics/index.ts";
+import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
+import type { HostBatch, ProcessStats } from "../plugin/index.ts";
+import { type Tensor, fastBf16, memory } from "../tensor/index.ts";
+import type { Transport } from "../transport/index.ts";
+import { type CheckResult } from "./check.ts";
+import { Feed, type StepHeader, headerOf } from "./feed.ts";
+import { Credits, Inbox } from "./inbox.ts";
+import type { Crossing } from "./microbatch.ts";
+import { type StageModel, type StageModelOptions, loadStageModel } from "./model.ts";
+import { type MessageName, messageKey, wayKey } from "./rank-messages.ts";
+import { type Work, workOf } from "./rank-work.ts";
+import { StepRun } from "./step-run.ts";
+import { type UpdateSettings, applyGradients, applySums } from "./update.ts";
+
+/**
+ * One process of a pipeline: a rank, which holds one stage or several and goes through its entries of the schedule. It does what
+ * `trainer/step.ts` does, for its share of the components; tensors of other ranks arrive and leave as messages.
+ *
+ * STG-1: entries run in the order of the schedule; an entry waits for its messages, and the next one until the messages that it gives
+ *        have credits.
+ * STG-2: an edge has at most `credits` messages under way per direction; the receiver gives the credits back when an entry takes its messages.
+ * STG-3: a tensor that is being sent stays alive until its bytes are out, one that is handed over within the rank until it was used;
+ *        everything else of a microbatch goes with its scope.
+ * STG-4: nothing here is swallowed: what fails while a message is sent or received fails the step.
+ * STG-5: a step that waits ends at once when its caller gives up, its deadline passes, or a rank it shares an edge with is gone.
+ * STG-6: a message is known by step, microbatch, edge and direction: whoever sends it, in whatever order.
+ */
+export interface RankSetup {
+  transport: Transport;
+  /** All links of this rank are up. */
+  linked(): void;
+  /** Turns the rank's part of a message of the driver into a checked recipe: plugins are known here only by name. */
+  resolve(recipe: RankBuild["recipe"]): Promise<CheckResult>;
+}
+
+export interface RankBuild {
+  rank: string;
+  recipe: { text: string; file: string };
+  model: Omit<StageModelOptions, "stages" | "tensor">;
+}
+
+export interface Introduction { whereabouts: Whereabouts; fastBf16: boolean }
+
+export interface RankReport {
+  /** Per microbatch, the scalars of the objectives here. */
+  scalars: (readonly [name: string, value: number])[][];
+  /** Sum of squares per parameter gradient. */
+  squares: [name: string, sum: number][];
+}
+
+/** A message; `from` is the rank that sends it. */
+export interface Delivery extends MessageName { from: string; descriptors: TensorDescriptor[] }
+
+/** The way to another rank. `credits`: of the messages that this rank gives it, by edge and direction. */
+export interface Link { lane: Lane; ref: RefOf<typeof rank>; credits: Map<string, Credits> }
+
+export interface RankState {
+  setup: RankSetup;
+  meter: EventLoopMeter;
+  name: string;
+  model?: StageModel;
+  work?: Work;
+  feed?: Feed;
+  batch?: HostBatch;
+  links: Map<string, Link>;
+  /** Ends the interest in the lives of the linked ranks. */
+  unwatch: (() => void)[];
+  inbox: Inbox<Crossing>;
+  gradients?: Map<string, Tensor>;
+  sums?: Map<string, Tensor>;
+  stepped: boolean;
+}
+
+export const rankNode = (name: string): string => `worker-${name}`;
+
+export const rank = defineActor({
+  name: "rank",
+  mailbox: { capacity: 4096 },
+  interleave: ["deliver", "release", "credit"],
+
+  init: (setup: RankSetup): RankState => ({
+    setup, meter: measureEventLoop(), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false,
+  }),
+
+  endpoints: {
+    /** What the driver must know of this process before it plans the run. */
+    async introduce(): Promise<Introduction> {
+      return { whereabouts: whereabouts(), fastBf16: fastBf16() };
+    },
+
+    /** Builds the components of its stages, with the values of a checkpoint where one is given. No tensor existed before. */
+    async build(state: RankState, { rank: name, recipe, model }: RankBuild): Promise<{ parameters: number; peers: string[]; warnings: string[] }> {
+      const checked = await state.setup.resolve(recipe);
+      state.name = name;
+      state.work = workOf(checked, name);
+      state.model = await loadStageModel(checked, { ...model, stages: state.work.stages.map((stage) => stage.name) });
+      if (state.model.loader) {
+        const { batch, microbatches, steps } = checked.recipe.train;
+        state.feed = new Feed(state.model.loader, { seed: model.seed, batch, microbatches, steps });
+      }
+      return { parameters: state.model.size, warnings: state.model.warnings, peers: state.work.peers };
+    },
+
+    /** Opens the links to the ranks it shares an edge with. Both ends are told at the same time. */
+    async link(state: RankState, { lanes }: { lanes: Record<string, LaneName> }, context: ActorContext): Promise<void> {
+      const { entries, credits } = workOfRank(state);
+      await Promise.all(Object.entries(lanes).map(async ([peer, lane]) => {
+        await state.setup.transport.connect(rankNode(peer));
+        const gives = entries.flatMap((entry) => entry.gives).filter((route) => route.peer === peer);
+        const link: Link = {
+          lane: createLane(lane, { node: rankNode(state.name) }), ref: context.system.remote(rank, rankNode(peer)),
+          credits: new Map(gives.map((route) => [wayKey(route), credits(route)] as const).map(([way, limit]) => [way, new Credits(limit)])),
+        };
+        state.links.set(peer, link);
+        state.unwatch.push(context.system.monitor(link.ref, ({ message, failure }) => {
+          const gone = new RuntimeError("ERR_DEAD", `rank ${state.name}: ${peer} is gone, nothing comes from it any more: ${message}`, { rank: state.name, peer }, failure && { cause: fromFailure(failure) });
+          state.inbox.fail(gone);
+          for (const each of link.credits.values()) each.fail(gone);
+          link.lane.peerDown(message);
+        }));
+      }));
+      state.setup.linked();
+    },
+
+    /** On the loader's rank: reads the batch of a step and says what everybody must know before its first forward. */
+    async header(state: RankState, { step }: { step: number }): Promise<StepHeader> {
+      state.batch = await state.feed!.batch(step);
+      return headerOf(state.batch);
+    },
+
+    /** Runs the schedule of one step up to, not including, the optimizer. */
+    async step(state: RankState, { header }: { header: StepHeader }, { signal }: ActorContext): Promise<RankReport> {
+      if (!state.stepped) state.meter.reset(); // how the event loop fares while training, not while loading
+      state.stepped = true;
+      const run = new StepRun({
+        rank: state.name, model: modelOf(state), work: workOfRank(state), header, batch: state.batch, inbox: state.inbox, link: (peer) => linkTo(state, peer), signal,
+      });
+      try {
+        const { report, gradients, sums } = await run.run();
+        Object.assign(state, { gradients, sums });
+        return report;
+      } catch (error) {
+        run.abandon();
+        throw error;
+      }
+    },
+
+    /** The optimizer's part of the step, and what comes after it; the gradients and sums of `step` are used up. */
+    async apply(state: RankState, settings: UpdateSettings): Promise<void> {
+      const { parameters, optimizer, nodes } = modelOf(state);
+      if (state.gradients) applyGradients(parameters, state.gradients, optimizer, settings);
+      if (state.sums) applySums(nodes, state.sums);
+      state.gradients = state.sums = undefined;
+    },
+
+    /** A shard per stage, so that a checkpoint does not tell how stages were dealt to processes. */
+    async save(state: RankState, { folder }: { folder: string }): Promise<ShardEntry[]> {
+      const { stages, optimizer } = modelOf(state), entries: ShardEntry[] = [];
+      for (const { name, parameters } of stages) entries.push(...await saveShard(folder, name, parameters, optimizer));
+      return entries;
+    },
+
+    async stats(state: RankState): Promise<ProcessStats> {
+      return { memory: memory(), eventLoop: state.meter.read(), loader: state.model?.loader?.stats() ?? {} };
+    },
+
+    async deliver(state: RankState, { descriptors, from, ...message }: Delivery, context: ActorContext): Promise<void> {
+      const link = linkTo(state, from);
+      try {
+        const { tensors, done } = await link.lane.receive(descriptors, context.attachments);
+        state.inbox.put(messageKey(message), tensors);
+        const leases = await done;
+        if (leases.length > 0) link.ref.release.cast({ from: state.name, leases });
+      } catch (error) {
+        state.inbox.fail(error); // whoever waits for this message learns why it will not come
+        throw error;
+      }
+    },
+
+    async release(state: RankState, { from, leases }: { from: string; leases: LeaseId[] }): Promise<void> {
+      linkTo(state, from).lane.release(leases);
+    },
+
+    async credit(state: RankState, { from, ...way }: Pick<MessageName, "edge" | "carries"> & { from: string }): Promise<void> {
+      linkTo(state, from).credits.get(wayKey(way))!.giveBack();
+    },
+  },
+
+  async terminate(state) {
+    state.meter.stop();
+    for (const unwatch of state.unwatch) unwatch();
+    for (const crossing of state.inbox.drain()) for (const tensor of Object.values(crossing)) tensor.dispose();
+    for (const tensor of [...(state.gradients?.values() ?? []), ...(state.sums?.values() ?? [])]) tensor.dispose();
+    for (const link of state.links.values()) link.lane.close();
+    await state.model?.close();
+  },
+});
+
+function modelOf(state: RankState): StageModel {
+  if (!state.model) throw new RuntimeError("ERR_ACTOR", "rank: asked to work before `build`.");
+  return state.model;
+}
+
+function workOfRank(state: RankState): Work {
+  if (!state.work) throw new RuntimeError("ERR_ACTOR", "rank: asked to work before `build`.");
+  return state.work;
+}
+
+function linkTo(state: RankState, peer: string): Link {
+  const link = state.links.get(peer);
+  if (!link) throw new RuntimeError("ERR_UNREACHABLE", `rank ${state.name}: no link to ${peer}. Links: ${[...state.links.keys()].join(", ") || "none"}.`, { peer });
+  return link;
+}

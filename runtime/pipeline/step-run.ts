@@ -1,0 +1,177 @@
+import { GradientTree } from "../autograd/index.ts";
+import { reshape } from "../ops/index.ts";
+import type { HostBatch } from "../plugin/index.ts";
+import type { Tensor } from "../tensor/index.ts";
+import type { StepHeader } from "./feed.ts";
+import type { Inbox } from "./inbox.ts";
+import { type Crossing, MicrobatchPass, edgeKey, outputKey } from "./microbatch.ts";
+import type { StageModel, StageShare } from "./model.ts";
+import type { Link, RankReport } from "./rank.ts";
+import { type MessageName, messageKey, wayKey } from "./rank-messages.ts";
+import type { Route, Work, WorkEntry } from "./rank-work.ts";
+import { gradientSquares } from "./update.ts";
+
+/** What a step of a rank works with; nothing of it belongs to the step. */
+export interface StepRunInput {
+  rank: string;
+  model: StageModel;
+  work: Work;
+  header: StepHeader;
+  /** Where the loader is here. */
+  batch?: HostBatch;
+  inbox: Inbox<Crossing>;
+  link(peer: string): Link;
+  /** Ends the waiting (STG-5). */
+  signal: AbortSignal;
+}
+
+/** What comes out of it: the caller owns the tensors. */
+export interface StepRunResult { report: RankReport; gradients: Map<string, Tensor>; sums: Map<string, Tensor> }
+
+/** A microbatch on its way through one stage. `crossing`, after B or I: the gradients of edges whose producer is another stage. */
+interface UnderWay { pass: MicrobatchPass; crossing: Crossing; sending: Promise<void>[] }
+
+/** A stage and what it adds up over the microbatches. */
+interface Share { stage: StageShare; gradients: GradientTree; sums: GradientTree }
+
+/** One step of one rank: its entries in order (STG-1), the microbatches under way, and what is being sent. */
+export class StepRun {
+  readonly #underWay = new Map<string, UnderWay>();
+  /** All that is not closed: those under way, and those whose last bytes are not out (STG-3). */
+  readonly #open = new Set<MicrobatchPass>();
+  readonly #closing: Promise<void>[] = [];
+  /** Given within the rank and not yet taken, by message. */
+  readonly #handedOver = new Map<string, Crossing>();
+  readonly #shares: ReadonlyMap<string, Share>;
+  readonly #scalars: Promise<(readonly [name: string, value: number])[]>[][];
+  /** Ends the step when something fails that nobody waits for. */
+  readonly #failed = new AbortController();
+  readonly #signal: AbortSignal;
+
+  constructor(private readonly o: StepRunInput) {
+    const { length } = o.header.microbatches;
+    this.#signal = AbortSignal.any([o.signal, this.#failed.signal]);
+    this.#shares = new Map(o.model.stages.map((stage) => [stage.name, { stage, gradients: new GradientTree(length), sums: new GradientTree(length) }]));
+    this.#scalars = Array.from({ length }, () => []);
+  }
+
+  async run(): Promise<StepRunResult> {
+    for (const entry of this.o.work.entries) {
+      this.#signal.throwIfAborted();
+      this.#compute(entry, await this.#take(entry));
+      await this.#give(entry);
+      if (entry.last) this.#finish(entry);
+    }
+    await Promise.all(this.#closing);
+    this.#signal.throwIfAborted();
+    const scalars = await Promise.all(this.#scalars.map(async (stages) => (await Promise.all(stages)).flat()));
+    const gradients = new Map<string, Tensor>(), sums = new Map<string, Tensor>();
+    for (const share of this.#shares.values()) {
+      if (share.stage.learns) for (const [name, tensor] of share.gradients.result()) gradients.set(name, tensor);
+      for (const [name, tensor] of share.sums.result()) sums.set(name, tensor);
+    }
+    return { gradients, sums, report: { scalars, squares: await gradientSquares(gradients) } };
+  }
+
+  /** The entry's messages, all of them (RL-2). */
+  async #take(entry: WorkEntry): Promise<Crossing> {
+    const waits = entry.takes.map(async (route) => (route.local ? this.#takeLocal(entry, route) : this.o.inbox.take(messageKey(this.#name(entry, route)), this.#signal)));
+    try {
+      const taken = await Promise.all(waits);
+      for (const { local, peer, edge, carries } of entry.takes) if (!local) this.o.link(peer).ref.credit.cast({ from: this.o.rank, edge, carries });
+      return Object.assign({}, ...taken) as Crossing;
+    } catch (error) {
+      for (const each of await Promise.allSettled(waits)) if (each.status === "fulfilled") disposeAll(each.value);
+      throw error;
+    }
+  }
+
+  #takeLocal(entry: WorkEntry, route: Route): Crossing {
+    const key = messageKey(this.#name(entry, route)), tensors = this.#handedOver.get(key);
+    if (!tensors) throw new Error(`rank ${this.o.rank}: ${entry.stage} ${entry.kind}${entry.microbatch} before what ${route.plan.id} gives it`);
+    this.#handedOver.delete(key);
+    return tensors;
+  }
+
+  #compute(entry: WorkEntry, taken: Crossing): void {
+    const { kind, microbatch } = entry;
+    if (kind === "F") return this.#forward(entry, taken);
+    const { gradients } = this.#shares.get(entry.stage)!, underWay = this.#underWay.get(passKey(entry))!;
+    if (kind === "B") {
+      const { parameters, crossing } = underWay.pass.backward(taken);
+      gradients.push(microbatch, parameters);
+      underWay.crossing = crossing;
+    } else if (kind === "I") underWay.crossing = underWay.pass.backwardInputs(taken);
+    else gradients.push(microbatch, underWay.pass.backwardWeights());
+  }
+
+  #forward(entry: WorkEntry, taken: Crossing): void {
+    const { model: { seed, precision, graph }, header: { step, counts, microbatches }, batch } = this.o, { microbatch } = entry;
+    const { stage, sums } = this.#shares.get(entry.stage)!;
+    const context = { training: true, step, seed, counts, precision, sampleIds: microbatches[microbatch].sampleIds };
+    const pass = new MicrobatchPass(graph, stage.nodes, context, `microbatch ${microbatch} of step ${step} in ${stage.name}`);
+    this.#open.add(pass);
+    this.#underWay.set(passKey(entry), { pass, crossing: {}, sending: [] });
+    pass.forward(taken, batch?.microbatches[microbatch]);
+    sums.push(microbatch, pass.sums());
+    const scalars = Promise.all(pass.scalars().map(async ([name, tensor]) => [name, await tensor.item()] as const)); // read when the device gets there
+    scalars.catch(this.#fail);
+    this.#scalars[microbatch].push(scalars);
+  }
+
+  /** Gives what others wait for; returns when all of it has a credit and is on its way. */
+  async #give(entry: WorkEntry): Promise<void> {
+    const underWay = this.#underWay.get(passKey(entry))!;
+    await Promise.all(entry.gives.map(async (route) => {
+      const tensors = route.carries === "activations" ? activationsOf(underWay, route) : this.#gradientsOf(underWay, route), name = this.#name(entry, route);
+      if (route.local) return void this.#handedOver.set(messageKey(name), viewsOf(tensors));
+      const { lane, ref, credits } = this.o.link(route.peer);
+      await credits.get(wayKey(route))!.acquire(this.#signal);
+      const sent = lane.send(tensors).then(({ descriptors, attachments }) => ref.deliver.cast({ ...name, from: this.o.rank, descriptors }, { attachments }));
+      sent.catch(this.#fail);
+      underWay.sending.push(sent);
+    }));
+  }
+
+  #gradientsOf({ crossing }: UnderWay, { plan }: Route): Crossing {
+    const outputs = new Set(plan.tensors.map(({ from }) => outputKey(...from)));
+    const edges = this.o.model.graph.edges.filter((edge) => outputs.has(outputKey(...edge.from)) && crossing[edgeKey(edge)]);
+    return Object.fromEntries(edges.map((edge) => [edgeKey(edge), crossing[edgeKey(edge)]]));
+  }
+
+  #name({ microbatch }: WorkEntry, { edge, carries }: Route): MessageName {
+    return { step: this.o.header.step, microbatch, edge, carries };
+  }
+
+  /** After the last entry of a microbatch in a stage: everything it made is freed, as soon as its bytes are out. */
+  #finish(entry: WorkEntry): void {
+    const { pass, sending } = this.#underWay.get(passKey(entry))!;
+    this.#underWay.delete(passKey(entry));
+    const close = (): void => (this.#open.delete(pass), pass.close());
+    if (sending.length === 0) return close();
+    const closed = Promise.all(sending).then(close);
+    closed.catch(this.#fail);
+    this.#closing.push(closed);
+  }
+
+  /** Thrown by what waits, or before the next entry (STG-4). */
+  readonly #fail = (reason: unknown): void => this.#failed.abort(reason);
+
+  /** Frees what a failed step left. */
+  abandon(): void {
+    for (const pass of this.#open) pass.close();
+    for (const tensors of this.#handedOver.values()) disposeAll(tensors);
+    for (const { gradients, sums } of this.#shares.values()) gradients.dispose(), sums.dispose();
+  }
+}
+
+function disposeAll(tensors: Crossing): void {
+  for (const tensor of Object.values(tensors)) tensor.dispose();
+}
+
+const passKey = ({ stage, microbatch }: WorkEntry): string => `${stage}/${microbatch}`;
+
+const activationsOf = ({ pass }: UnderWay, { plan }: Route): Crossing => Object.fromEntries(plan.tensors.map(({ from }) => [outputKey(...from), pass.value(...from)]));
+
+/** Views of their own: whichever of the two microbatches ends first, the storage lives until the other has ended. */
+const viewsOf = (tensors: Crossing): Crossing => Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, reshape(tensor, tensor.shape)]));
