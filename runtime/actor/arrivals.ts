@@ -39,11 +39,16 @@ export class Arrivals {
     }
     line.next++;
     deliver(envelope);
-    for (let next = line.held.get(line.next); next && envelope.session === this.#session; next = line.held.get(line.next)) {
+    if (line.held.size > 0) for (let next = line.held.get(line.next); next && envelope.session === this.#session; next = line.held.get(line.next)) {
       line.held.delete(line.next++);
       deliver(next);
     }
     return true;
+  }
+
+  /** A message waits for an earlier one. */
+  get waits(): boolean {
+    return this.#lines.ordinary.held.size > 0 || this.#lines.urgent.held.size > 0;
   }
 
   /** The number of a message that others wait for, if there is one. */

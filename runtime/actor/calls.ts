@@ -8,21 +8,22 @@ export interface Answer {
 
 export interface CallSpec {
   node: string;
+  from: string;
   to: string;
   endpoint: string;
   timeoutMs: number;
   signals: readonly AbortSignal[];
   /** Resolve with the reply and its attachments, not with the reply alone. */
   whole: boolean;
-  /** A signal gave the call up: the receiver can be told. */
-  onAbort(id: number): void;
 }
 
 /** The calls this system waits for. Each leaves the table exactly once: answered, failed, out of time, aborted or dead. */
 export class CallTable {
   #pending = new Map<number, Pending>();
   #nextId = 1;
-  constructor(private readonly deadlines: Deadlines) {}
+  
+  /** `aborted`: a signal gave the call up, the receiver can be told. */
+  constructor(private readonly deadlines: Deadlines, private readonly aborted: (id: number, spec: CallSpec) => void) {}
 
   get size(): number {
     return this.#pending.size;
@@ -52,6 +53,10 @@ export class CallTable {
     const call = this.#take(id);
     call?.reject(error);
     return call !== undefined;
+  }
+
+  abort(id: number, spec: CallSpec, error: Error): void {
+    if (this.fail(id, error)) this.aborted(id, spec);
   }
 
   /** All calls, or those to one node; `why` ends the sentence. */
@@ -84,6 +89,6 @@ class Pending {
 
   handleEvent(event: Event): void {
     const cause = (event.target as AbortSignal).reason as unknown;
-    if (this.table.fail(this.id, new RuntimeError("ERR_ABORTED", `${this.what}: given up by its caller.`, { call: this.what }, { cause }))) this.spec.onAbort(this.id);
+    this.table.abort(this.id, this.spec, new RuntimeError("ERR_ABORTED", `${this.what}: given up by its caller.`, { call: this.what }, { cause }));
   }
 }

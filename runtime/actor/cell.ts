@@ -18,6 +18,8 @@ export interface CellHost {
   readonly deadlines: Deadlines;
   readonly system: ActorSystem;
   readonly schedule: Schedule;
+  /** For a message that follows from no other. */
+  newTrace(from: string): string;
   /** No new message begins: all actors are about to stop. */
   stopping(): boolean;
   spawnOwned(owner: Cell): ActorSystem["spawn"];
@@ -85,7 +87,7 @@ export class Cell implements Child, Owner, SupervisedChild {
         { address: this.address, endpoint: envelope.endpoint });
     }
     if (this.#status === "stopping" || this.#status === "gone") throw this.#dead("it has stopped");
-    this.#mailbox.push(new Handling(envelope, this.#context, this.host.clock, this.host.deadlines), interleave.includes(envelope.endpoint));
+    this.#mailbox.push(new Handling(envelope, this.#context, this.host.clock, this.host.deadlines, this.host.newTrace), interleave.includes(envelope.endpoint));
     this.#wake();
   }
 
@@ -269,26 +271,27 @@ export class Cell implements Child, Owner, SupervisedChild {
   #handle(handling: Handling, ended: () => void): void {
     handling.enter(this.#context);
     const life = this.#life;
-    const end = (): void => {
-      handling.end();
-      this.#running.delete(handling);
-      ended();
-    };
     try {
       const result = this.definition.endpoints[handling.envelope.endpoint](this.#state, handling.envelope.payload as never, handling);
       if (isThenable(result)) {
         this.#running.set(handling, Promise.resolve(result).then(
-          (value: unknown) => (end(), this.#returned(handling, value)),
-          (error: unknown) => (end(), this.#threw(handling, error, life)),
+          (value: unknown) => (this.#end(handling, ended), this.#returned(handling, value)),
+          (error: unknown) => (this.#end(handling, ended), this.#threw(handling, error, life)),
         ));
         return;
       }
-      end();
+      this.#end(handling, ended);
       this.#returned(handling, result);
     } catch (error) {
-      end();
+      this.#end(handling, ended);
       this.#threw(handling, error, life);
     }
+  }
+
+  #end(handling: Handling, ended: () => void): void {
+    handling.end();
+    this.#running.delete(handling);
+    ended();
   }
 
   #returned(handling: Handling, result: unknown): void {

@@ -43,10 +43,9 @@ export class Deadlines {
     else this.#disarm();
   }
 
+  /** A span that is empty stays until it is over: the next deadline is likely to be in it. */
   #remove(deadline: Deadline): boolean {
-    const span = Math.floor(deadline.dueMs / spanMs), there = this.#spans.get(span);
-    if (!there?.delete(deadline)) return false;
-    if (there.size === 0) this.#spans.delete(span);
+    if (!this.#spans.get(Math.floor(deadline.dueMs / spanMs))?.delete(deadline)) return false;
     this.#size--;
     return true;
   }
@@ -66,12 +65,17 @@ export class Deadlines {
   #ring(): void {
     this.#disarm();
     const now = this.clock.now();
-    const due = [...this.#spans.keys()].filter((span) => span * spanMs <= now).sort((a, b) => a - b)
-      .flatMap((span) => [...this.#spans.get(span)!].filter(({ dueMs }) => dueMs <= now));
-    for (const deadline of due) if (this.#remove(deadline)) deadline.expired();
-    if (this.#spans.size === 0) return;
-    const first = this.#spans.get(Math.min(...this.#spans.keys()))!;
-    const next = Math.min(...[...first].map(({ dueMs }) => dueMs));
+    for (const span of [...this.#spans.keys()].filter((one) => one * spanMs <= now).sort((a, b) => a - b)) {
+      for (const deadline of [...this.#spans.get(span)!].filter(({ dueMs }) => dueMs <= now)) if (this.#remove(deadline)) deadline.expired();
+      if (this.#spans.get(span)!.size === 0) this.#spans.delete(span);
+    }
+    const next = this.#next();
     if (next < this.#armedFor) this.#arm(next);
+  }
+
+  #next(): number {
+    let first = Infinity;
+    for (const [span, { size }] of this.#spans) if (size > 0 && span < first) first = span;
+    return first === Infinity ? Infinity : Math.min(...[...this.#spans.get(first)!].map(({ dueMs }) => dueMs));
   }
 }

@@ -15,7 +15,7 @@ export class Handling implements ActorContext {
   answered = false;
 
   /** `actor` is the context of the life in which the message arrived; `enter` sets that of the life which runs it (MB-3). */
-  constructor(readonly envelope: Envelope, private actor: InitContext, private readonly clock: Clock, private readonly deadlines: Deadlines) {
+  constructor(readonly envelope: Envelope, private actor: InitContext, private readonly clock: Clock, private readonly deadlines: Deadlines, private readonly newTrace: (from: string) => string) {
     this.deadline = envelope.deadlineMs > 0 ? clock.now() + envelope.deadlineMs : Infinity;
   }
 
@@ -35,7 +35,7 @@ export class Handling implements ActorContext {
     return this.envelope.attachments;
   }
   get trace(): string {
-    return this.envelope.trace;
+    return (this.envelope.trace ||= this.newTrace(this.envelope.from));
   }
 
   /** True when nobody waits for the result any more, so that it need not even begin. */

@@ -35,9 +35,8 @@ export class Node implements ActorSystem {
   readonly clock: Clock;
   #transport: Transport | undefined;
   readonly callTimeoutMs: number;
-  readonly #incarnation = randomInt(2 ** 48 - 1);
+  readonly #incarnation = randomInt(2 ** 32);
   readonly #self: string;
-  readonly #traceOf: string;
   #traces = 0;
   #cells = new Map<string, Cell>();
   #departed = new Map<string, DownNotice>();
@@ -59,11 +58,10 @@ export class Node implements ActorSystem {
     if (transport && transport.node !== node) throw new RuntimeError("ERR_ADDRESS", `system "${node}": its transport belongs to node "${transport.node}".`, { node });
     this.clock = clock;
     this.#self = `${node}/-`;
-    this.#traceOf = `${node}.${this.#incarnation.toString(36)}.`;
     this.#transport = transport;
     this.callTimeoutMs = callTimeoutMs;
     this.#deadlines = new Deadlines(clock);
-    this.#calls = new CallTable(this.#deadlines);
+    this.#calls = new CallTable(this.#deadlines, (id, { to, from }) => this.#cancel(to, id, from));
     this.#peers = new Peers({
       node, transport, deadlines: this.#deadlines,
       receive: (from, envelope) => this.#receive(from, envelope),
@@ -75,7 +73,7 @@ export class Node implements ActorSystem {
       tell: (to, signal, payload) => this.#peers.send(parseAddress(to).node, this.#envelope("signal", to, signal, payload, {})),
     });
     this.#host = {
-      clock, deadlines: this.#deadlines, system: this, schedule: createTurns(), stopping: () => this.#stopped !== undefined,
+      clock, deadlines: this.#deadlines, system: this, schedule: createTurns(), newTrace: (from) => `${parseAddress(from).node}.${this.#incarnation.toString(36)}.${this.#traces++}`, stopping: () => this.#stopped !== undefined,
       spawnOwned: (owner) => (definition, config, spawnOptions) => this.#spawn(definition as unknown as AnyDefinition, config, spawnOptions, owner) as never,
       respond: (to, outcome) => this.#respond(to, outcome),
       gone: (cell, notice) => this.#gone(cell, notice),
@@ -142,16 +140,15 @@ export class Node implements ActorSystem {
   }
 
   #ask(to: string, endpoint: string, payload: unknown, o: CallOptions, whole: boolean): Promise<unknown> {
-    const what = (): string => `call of ${to}.${endpoint}`;
-    if (this.#stopped && !endpoint.startsWith("-")) throw new RuntimeError("ERR_ABORTED", `${what()}: system ${this.node} has stopped.`, { call: what() });
+    if (this.#stopped && !endpoint.startsWith("-")) throw new RuntimeError("ERR_ABORTED", `${callOf(to, endpoint)}: system ${this.node} has stopped.`, { call: callOf(to, endpoint) });
     const signals = o.signal || o.within ? [o.signal, o.within?.signal].filter((s): s is AbortSignal => s !== undefined) : noSignals;
     const aborted = signals.find((s) => s.aborted);
-    if (aborted) throw new RuntimeError("ERR_ABORTED", `${what()}: given up by its caller before it was sent.`, { call: what() }, { cause: aborted.reason });
+    if (aborted) throw new RuntimeError("ERR_ABORTED", `${callOf(to, endpoint)}: given up by its caller before it was sent.`, { call: callOf(to, endpoint) }, { cause: aborted.reason });
     const timeoutMs = o.within ? Math.min(o.timeoutMs ?? this.callTimeoutMs, o.within.deadline - this.clock.now()) : (o.timeoutMs ?? this.callTimeoutMs);
-    if (!(timeoutMs <= longestTimeoutMs)) throw new RuntimeError("ERR_INPUT", `${what()}: timeoutMs must be a number up to ${longestTimeoutMs}, got ${timeoutMs}.`, { timeoutMs });
-    if (timeoutMs <= 0) throw new RuntimeError("ERR_DEADLINE", `${what()}: no time is left before it is sent.`, { call: what(), timeoutMs });
+    if (!(timeoutMs <= longestTimeoutMs)) throw new RuntimeError("ERR_INPUT", `${callOf(to, endpoint)}: timeoutMs must be a number up to ${longestTimeoutMs}, got ${timeoutMs}.`, { timeoutMs });
+    if (timeoutMs <= 0) throw new RuntimeError("ERR_DEADLINE", `${callOf(to, endpoint)}: no time is left before it is sent.`, { call: callOf(to, endpoint), timeoutMs });
     const { node } = parseAddress(to);
-    const { id, answer } = this.#calls.open({ node, to, endpoint, timeoutMs, signals, whole, onAbort: (given) => this.#cancel(to, given, o.within?.self ?? this.#self) });
+    const { id, answer } = this.#calls.open({ node, to, endpoint, timeoutMs, signals, whole, from: o.within?.self ?? this.#self });
     try {
       this.#send(node, this.#envelope("call", to, endpoint, payload, o, id, timeoutMs));
     } catch (error) {
@@ -167,7 +164,7 @@ export class Node implements ActorSystem {
 
   #envelope(kind: Envelope["kind"], to: string, endpoint: string, payload: unknown, o: CastOptions, id = 0, deadlineMs = 0): Envelope {
     return {
-      kind, id, from: o.within?.self ?? this.#self, to, endpoint, deadlineMs, trace: o.within?.trace ?? `${this.#traceOf}${this.#traces++}`,
+      kind, id, from: o.within?.self ?? this.#self, to, endpoint, deadlineMs, trace: o.within?.trace ?? "",
       incarnation: this.#incarnation, session: 0, sequence: 0, payload, attachments: o.attachments ?? nothing,
     };
   }
@@ -226,12 +223,12 @@ export class Node implements ActorSystem {
       else this.#calls.settle(to.id, outcome.reply, outcome.attachments);
       return;
     }
-    const answer = (body: Outcome): void => this.#send(node, {
-      ...to, from: to.to, to: to.from, deadlineMs: 0,
-      ...("failure" in body ? { kind: "failure", payload: body.failure, attachments: [] } : { kind: "reply", payload: body.reply, attachments: body.attachments }),
-    });
+    const failed = "failure" in outcome;
     try {
-      answer(outcome);
+      this.#peers.send(node, {
+        kind: failed ? "failure" : "reply", id: to.id, from: to.to, to: to.from, endpoint: to.endpoint, deadlineMs: 0, trace: "", incarnation: to.incarnation,
+        session: 0, sequence: 0, payload: failed ? outcome.failure : outcome.reply, attachments: failed ? nothing : outcome.attachments,
+      });
     } catch (error) {
       const failure = toFailure(error);
       if (isGone(error)) return; // the caller's node is gone, and the call with it
@@ -340,6 +337,8 @@ export class Node implements ActorSystem {
 }
 
 const noSignals: readonly AbortSignal[] = [];
+
+const callOf = (to: string, endpoint: string): string => `call of ${to}.${endpoint}`;
 
 const callKey = (from: string, id: number): string => `${from} ${id}`;
 

@@ -47,7 +47,7 @@ export class Peers {
     if (down) throw new RuntimeError(down.fact === "dead" ? "ERR_DEAD" : "ERR_UNREACHABLE", `${envelope.to}: node ${node} is ${down.fact}: ${down.reason}`, { address: envelope.to, node });
     if (!this.host.transport) throw new RuntimeError("ERR_UNREACHABLE", `${envelope.to}: system ${this.host.node} has no transport to other nodes.`, { address: envelope.to });
     let going = this.#going.get(node);
-    if (!going) this.#going.set(node, (going = { session: randomInt(1, 2 ** 48 - 1), ordinary: 0, urgent: 0 }));
+    if (!going) this.#going.set(node, (going = { session: randomInt(1, 2 ** 32), ordinary: 0, urgent: 0 }));
     const urgent = isUrgent(envelope), line = urgent ? "urgent" : "ordinary";
     envelope.session = going.session;
     envelope.sequence = going[line];
@@ -62,9 +62,9 @@ export class Peers {
         throw new RuntimeError("ERR_ENVELOPE", `message on the link from ${from} to ${this.host.node} says it goes from ${envelope.from} to ${envelope.to}.`, { link: from });
       }
       let coming = this.#coming.get(from);
-      if (!coming) this.#coming.set(from, (coming = { arrivals: new Arrivals(), patience: undefined }));
-      const bounded = coming.arrivals.accept(envelope, (next) => this.host.receive(from, next));
-      this.#watchGap(from, coming, bounded);
+      if (!coming) this.#coming.set(from, (coming = { arrivals: new Arrivals(), patience: undefined, deliver: (next) => this.host.receive(from, next) }));
+      const bounded = coming.arrivals.accept(envelope, coming.deliver);
+      if (!bounded || coming.patience || coming.arrivals.waits) this.#watchGap(from, coming, bounded);
     } catch (error) {
       this.host.refused(from, error);
     }
@@ -106,7 +106,8 @@ export class Peers {
 }
 
 interface Coming {
-  arrivals: Arrivals;
+  readonly arrivals: Arrivals;
+  readonly deliver: (envelope: Envelope) => void;
   /** While a message is missing. */
   patience: { missing: number; deadline: Deadline } | undefined;
 }

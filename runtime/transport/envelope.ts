@@ -21,6 +21,7 @@ export interface Envelope {
   endpoint: string;
   /** What is left of the call's time when it is sent. 0: none set (casts, replies). Clocks of two hosts are never compared. */
   deadlineMs: number;
+  /** Empty: nothing came before it; the receiver begins one when somebody asks. */
   trace: string;
   /** Which life of the caller's node asked; a reply to an earlier life under the same name is dropped. */
   incarnation: number;
