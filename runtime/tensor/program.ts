@@ -1,6 +1,7 @@
-import { toFailure } from "../errors.ts";
+import { RuntimeError, toFailure } from "../errors.ts";
 import { native } from "../native.ts";
 import { type DType, type HostTensor, type Shape, toHostArray } from "./dtype.ts";
+import { noRoomToReplay } from "./room.ts";
 import { enteredScope, refusePromise } from "./scope.ts";
 import { Tensor, liveHandle } from "./tensor.ts";
 
@@ -24,13 +25,21 @@ export class Program {
   /** Runs the commands with other inputs of the same shapes; the outputs belong to the entered scope, else to the caller. */
   replay(inputs: readonly Input[]): NamedTensors {
     const given = inputs.map((input, i) => (input instanceof Tensor ? liveHandle(input, "replay", i) : toHostArray(input.data, input.dtype)));
-    const handles = native().replay(this.number, given);
+    const handles = this.#enqueue(given);
     const outputs: NamedTensors = {};
     for (let i = 0; i < handles.length; i++) {
       const { name, shape, dtype, size } = this.outputs[i];
       outputs[name] = new Tensor(handles[i], shape, dtype, size);
     }
     return outputs;
+  }
+
+  #enqueue(given: readonly (number | ArrayBufferView)[]): number[] {
+    try {
+      return native().replay(this.number, given);
+    } catch (error) {
+      throw error instanceof RuntimeError && error.code === "ERR_MEMORY" ? noRoomToReplay(this.number, error) : error;
+    }
   }
 
   /** False once it was dropped, or a tensor from outside that it uses was freed. */

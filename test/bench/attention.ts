@@ -35,9 +35,11 @@ const cases: Case[] = [
 interface Peer { seconds: number; bytes: number; torch: string }
 function runPeer(threads: number, blas: number, core: string | undefined, causal: boolean, count: number): Peer | undefined {
   const script = fileURLToPath(new URL("peers/attention.py", import.meta.url));
-  const { status, stdout } = spawnSync("/usr/bin/python3", [script, ...[N, H, K, threads, count, Number(causal)].map(String)],
+  const { status, stdout, stderr } = spawnSync("/usr/bin/python3", [script, ...[N, H, K, threads, count, Number(causal)].map(String)],
     { encoding: "utf8", env: { ...process.env, OPENBLAS_NUM_THREADS: String(blas), ...(core ? { OPENBLAS_CORETYPE: core } : {}) } });
-  return status === 0 ? JSON.parse(stdout) as Peer : undefined;
+  if (status === 0) return JSON.parse(stdout) as Peer;
+  console.error(`the peer with ${threads} threads${core ? `, ${core} kernels` : ""} ended with ${status}:\n${stderr}`);
+  return undefined;
 }
 
 /** The fastest setting of the peer for as many threads as we have: kernels of its BLAS first, then with the best of them the threads. */

@@ -1,5 +1,6 @@
 // Promises AT-1 to AT-8 of native-cuda/kernels/attention.h and the bias table of relative_bias.h.
 import assert from "node:assert/strict";
+import { child } from "./child.ts";
 import { type Longs, bf16Values, firstDifference, narrowed, noise, rounded, roundedToBf16, run, runMixed, single, worst, type Numbers, type Operand, type Settings } from "./device.ts";
 
 interface Shape { B: number; Nq: number; Nk: number; H: number; KV: number; K: number; causal?: boolean; mask?: Uint8Array; grid?: [number, number];
@@ -251,4 +252,30 @@ describe("attention", () => {
     await refuses(/expected 7 or 11 operands, got 8/, rules({}), [undefined]);
     await refuses(/expected 15 scalars with 11 operands, got 6/, [], none);
   });
+
+  for (const [title, environment] of [["", {}], [" without AVX-512", { OCTAVO_ISA: "avx2" }]] as const) {
+    it(`forwards and backwards over 4096 tokens takes less than a sixth of what its scores would take, buffers included${title}`, async function () {
+      this.timeout(240_000);
+      const N = 4096, H = 2, K = 32;
+      const { line, exited } = child(`
+        const allocate = (...shape) => device.allocate(1, shape), kernel = (name) => device.kernel(name);
+        async function once(N) {
+          const [q, k, v, dy, y, dq, dk, dv] = Array.from({ length: 8 }, () => allocate(1, N, ${H * K})), lse = allocate(1, ${H}, N), rules = [${H}, ${H}, 0, 0, 0, ${K ** -0.5}];
+          for (const tensor of [q, k, v, dy, y, dq, dk, dv, lse]) device.launch(kernel("fill"), [tensor], [0.5]);
+          await device.fence();
+          const before = process.resourceUsage().maxRSS;
+          device.launch(kernel("attention_forward"), [q, k, v, 0, 0, y, lse], rules);
+          device.launch(kernel("attention_backward"), [dy, q, k, v, 0, 0, y, lse, dq, dk, dv, 0], rules);
+          await device.fence();
+          return (process.resourceUsage().maxRSS - before) * 1024;
+        }
+        device.configure({ threads: 1 });
+        await once(64);
+        console.log(await once(${N}));
+        process.exit(0);`, [], environment);
+      const grown = Number(await line()), scores = 4 * H * N * N;
+      await exited;
+      assert.ok(grown < scores / 6, `${(grown / 1e6).toFixed(1)} MB more, the scores are ${(scores / 1e6).toFixed(1)} MB`);
+    });
+  }
 });

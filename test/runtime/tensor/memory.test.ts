@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { Tape } from "../../../runtime/autograd/index.ts";
+import { Compiled, Tape } from "../../../runtime/autograd/index.ts";
 import { RuntimeError } from "../../../runtime/errors.ts";
 import { native } from "../../../runtime/native.ts";
 import * as ops from "../../../runtime/ops/index.ts";
-import { Scope, configureDevice, fence, fromArray, memory, resetPeak, scoped, zeros } from "../../../runtime/tensor/index.ts";
+import { Scope, type Tensor, configureDevice, fence, fromArray, memory, resetPeak, scoped, zeros } from "../../../runtime/tensor/index.ts";
 import { noLeaks } from "../numbers.ts";
 
 describe("memory of scopes", () => {
@@ -97,6 +97,26 @@ describe("memory that runs out", () => {
     assert.throws(() => scope.enter(() => zeros([1_000_000])), refusedTo("allocate"));
     assert.ok(!x.disposed);
     scope.close();
+  });
+
+  it("in a replay names the recorded command that holds most, and what the whole asks for", async () => {
+    const scope = new Scope("step"), weight = zeros([1000, 100]), work = new Compiled("work");
+    const step = (x: Tensor): Tensor => scoped("inside", () => ops.sum(ops.gelu(ops.linear(x, weight)))); // (300, 1000) twice
+    const run = (): Tensor => scope.enter(() => work.run({ x: zeros([300, 100]) }, ({ x }) => ({ y: step(x) })).y);
+    for (let i = 0; i < 4; i++) run();
+    assert.equal(work.statistics.replayed, 1);
+    await limitTo(1);
+    await limitTo(memory().bytesReserved + 1_000_000);
+    assert.throws(run, (error: unknown) => {
+      assert.ok(error instanceof RuntimeError);
+      assert.match(error.message, /^replay: no room for the 2\.4 MB of tensors of a recorded step and its outputs of 4 bytes; most are alive at command 2 of 3, gelu_forward of f32 \(300, 1000\), f32 \(300, 1000\); .* in use of limit .*\. Use smaller microbatches/);
+      const { op, command, commands, scratchBytes } = error.details;
+      assert.deepEqual({ op, command, commands, scratchBytes }, { op: "gelu_forward", command: 1, commands: 3, scratchBytes: 2_400_000 });
+      return error.code === "ERR_MEMORY";
+    });
+    work.clear();
+    scope.close();
+    weight.dispose();
   });
 });
 
