@@ -22,4 +22,4 @@ export const builtins: Plugin[] = [
 ];
 
 export { drawBoxes, readPage, readPdfPage, writePageWithBoxes, type DrawOptions } from "./data-loader/index.ts";
-export { readByteBpe, trainByteBpe, type TokenizerFile } from "./tokenizer/index.ts";
+export { readByteBpe, readHuggingFace, trainByteBpe, type TokenizerFile } from "./tokenizer/index.ts";

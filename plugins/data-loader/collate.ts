@@ -60,12 +60,12 @@ export function collateJoint(rows: readonly JointRow[], shape: PageShape): { mic
   };
 }
 
-export function collateAnswer(rows: readonly AnswerRow[], shape: PageShape & { isLocation(id: number): boolean }): { microbatch: HostMicrobatch; counts: Record<string, number> } {
+export function collateAnswer(rows: readonly AnswerRow[], shape: PageShape & { promptPadId: number; isLocation(id: number): boolean }): { microbatch: HostMicrobatch; counts: Record<string, number> } {
   const B = rows.length;
   const T = padded(rows.map((row) => row.text.ids.length));
   const Q = padded(rows.map((row) => row.dialogue.promptIds.length));
   const A = padded(rows.map((row) => row.dialogue.ids.length));
-  const promptIds = new Int32Array(B * Q).fill(shape.padId), promptMask = new Uint8Array(B * Q);
+  const promptIds = new Int32Array(B * Q).fill(shape.promptPadId), promptMask = new Uint8Array(B * Q);
   const ids = new Int32Array(B * A).fill(shape.padId), mask = new Uint8Array(B * A), labels = new Int32Array(B * A).fill(-100);
   const index: number[] = [], targets: number[] = [], boxIndex: number[] = [], boxes: number[] = [];
   rows.forEach(({ dialogue }, b) => {

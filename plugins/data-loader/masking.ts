@@ -60,16 +60,25 @@ export function spanMask(random: Philox, eligible: ArrayLike<number | boolean>, 
   return mask;
 }
 
-export interface CorruptOptions { maskId: number; firstId: number; vocabulary: number; /** Share of `<mask>`; half of the rest is random. */ kept?: number }
+export interface CorruptOptions { maskId: number; /** Half-open ranges of ordinary tokens. */ textIds: readonly (readonly [number, number])[]; /** Share of `<mask>`; half of the rest is random. */ kept?: number }
 
 /** Hidden positions become `<mask>` (80 %, or the share given), a random ordinary token (half of the others) or stay. Returns new ids. */
-export function corrupt(random: Philox, ids: readonly number[], mask: Uint8Array, { maskId, firstId, vocabulary, kept = 0.8 }: CorruptOptions): number[] {
+export function corrupt(random: Philox, ids: readonly number[], mask: Uint8Array, { maskId, textIds, kept = 0.8 }: CorruptOptions): number[] {
+  const all = textIds.reduce((sum, [from, to]) => sum + to - from, 0);
   return ids.map((id, i) => {
     if (!mask[i]) return id;
     const u = random.uniform();
     if (u < kept) return maskId;
-    return u < (1 + kept) / 2 ? random.randint(firstId, vocabulary - 1) : id;
+    return u < (1 + kept) / 2 ? nthOf(textIds, random.randint(0, all - 1)) : id;
   });
+}
+
+function nthOf(ranges: readonly (readonly [number, number])[], n: number): number {
+  for (const [from, to] of ranges) {
+    if (n < to - from) return from + n;
+    n -= to - from;
+  }
+  return -1; // not reached: n is below the number of ids
 }
 
 /** The share of a box (corners in [0, 1]) that lies under hidden patches of a `grid` x `grid` page. */

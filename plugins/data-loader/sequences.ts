@@ -59,6 +59,6 @@ function linesOf(page: PageRecord): string[] {
 }
 
 /** One byte per position, 1 where a token is hidden: each ordinary token behind the first by its own draw. Source: BehnamGhader et al. 2024. */
-export function tokenMask(random: Philox, ids: readonly number[], { share, firstId }: { share: number; firstId: number }): Uint8Array {
-  return Uint8Array.from(ids, (id, i) => (i > 0 && id >= firstId ? Number(random.uniform() < share) : 0));
+export function tokenMask(random: Philox, ids: readonly number[], { share, isText }: { share: number; isText(id: number): boolean }): Uint8Array {
+  return Uint8Array.from(ids, (id, i) => (i > 0 && isText(id) ? Number(random.uniform() < share) : 0));
 }

@@ -8,7 +8,7 @@
  */
 import { z } from "zod";
 import {
-  definePlugin, firstTextId, port, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type PageRecord, type Ports, type Question,
+  definePlugin, isLocationId, port, textIds, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type PageRecord, type Ports, type Question,
   type Split, type Task, type Tokenizer,
 } from "../../runtime/index.ts";
 import { collateAnswer, collateJoint, type AnswerRow, type JointRow } from "./collate.ts";
@@ -32,6 +32,8 @@ const options = z.strictObject({
   /** Usable pages of each at most, in their order: to try something on a few. */
   pages: z.int().positive().optional(),
   tokenizer: tokenizerOption,
+  /** Of what the prompt encoder reads, where it is another one (`tokenizer/hugging-face` with `append: false` for MiniLM's WordPiece). */
+  prompt_tokenizer: tokenizerOption.optional(),
   objective: z.enum(["joint", "answer"]).default("joint"),
   task: z.strictObject({ use: z.string(), options: z.record(z.string(), z.unknown()).default({}) }).default({ use: "task/receipt-fields", options: {} }),
   /** Side of the square the model sees, and of one patch, in pixels. */
@@ -69,7 +71,7 @@ export const shards = definePlugin({
   create(o, host) {
     const tokenizer = buildTokenizer(o.tokenizer, host);
     const task = host.build<Task>(o.task.use, o.task.options, "task");
-    return new ShardLoader(o, tokenizer, task, (path) => host.resolvePath(path));
+    return new ShardLoader(o, { tokenizer, prompt: o.prompt_tokenizer === undefined ? undefined : buildTokenizer(o.prompt_tokenizer, host) }, task, (path) => host.resolvePath(path));
   },
 });
 
@@ -96,6 +98,7 @@ interface ReadyPage extends CorpusPage { text: PageText; questions: { wordings: 
 
 class ShardLoader implements DataLoader {
   readonly tokenizer: Tokenizer;
+  readonly promptTokenizer: Tokenizer;
   readonly #options: Options;
   readonly #task: Task;
   readonly #resolve: (path: string) => string;
@@ -106,9 +109,10 @@ class ShardLoader implements DataLoader {
   #faults: Fault[] = [];
   #stats: Record<string, number> = {};
 
-  constructor(o: Options, tokenizer: Tokenizer, task: Task, resolve: (path: string) => string) {
+  constructor(o: Options, { tokenizer, prompt = tokenizer }: { tokenizer: Tokenizer; prompt?: Tokenizer }, task: Task, resolve: (path: string) => string) {
     this.#options = o;
     this.tokenizer = tokenizer;
+    this.promptTokenizer = prompt;
     this.#task = task;
     this.#resolve = resolve;
   }
@@ -163,7 +167,7 @@ class ShardLoader implements DataLoader {
       return {
         key: example.key, sampleId: i, rgb: await decodePixels(image, this.#options.image_size, { file: example.imagePath ?? example.key }),
         text: pageText(example.page, this.tokenizer, this.#options.max_text),
-        dialogue: dialogueText({ prompt: example.prompt }, this.tokenizer, this.#limits()),
+        dialogue: dialogueText({ prompt: example.prompt }, this, this.#limits()),
       };
     }));
     return collateAnswer(rows, this.#shape()).microbatch;
@@ -186,7 +190,7 @@ class ShardLoader implements DataLoader {
   }
 
   modelFiles(): readonly string[] {
-    return this.tokenizer.file === undefined ? [] : [this.tokenizer.file];
+    return [...new Set([this.tokenizer.file, this.promptTokenizer.file])].filter((file) => file !== undefined);
   }
 
   /** What was left out of the shards, and where it stood. */
@@ -221,7 +225,7 @@ class ShardLoader implements DataLoader {
         byField.set(field, [...(byField.get(field) ?? []), boxes ? question : { ...question, boxes: [] }]);
       }
       const questions = [...byField.values()].map((wordings) => {
-        const dialogues = wordings.map((question) => dialogueText(question, this.tokenizer, this.#limits()));
+        const dialogues = wordings.map((question) => dialogueText(question, this, this.#limits()));
         this.#count("cut_prompts", Number(dialogues[0].promptCut));
         this.#count("cut_answers", Number(dialogues[0].answerCut));
         return { wordings, dialogues };
@@ -242,16 +246,15 @@ class ShardLoader implements DataLoader {
     const patchMask = Uint8Array.from({ length: grid * grid }, (_, p) => cellMask[Math.floor(p / grid / merge) * side + Math.floor((p % grid) / merge)]);
     return {
       key: page.key, sampleId: key.sample, rgb: page.rgb, text: page.text, hidden, patchMask, cellMask,
-      ids: corrupt(draw(site.tokens), page.text.ids, hidden, { maskId: tokenizer.special.mask, firstId: firstTextId(tokenizer), vocabulary: tokenizer.vocabulary }),
+      ids: corrupt(draw(site.tokens), page.text.ids, hidden, { maskId: tokenizer.special.mask, textIds: textIds(tokenizer) }),
       alignment: alignmentLabels({ boxes: page.text.boxes, textMask: hidden, patchMask, grid }),
     };
   }
 
   #shape() {
     const { image_size, patch_size } = this.#options;
-    const { special, locationBase } = this.tokenizer;
-    const firstText = firstTextId(this.tokenizer);
-    return { side: image_size, grid: image_size / patch_size, padId: special.pad, isLocation: (id: number) => id >= locationBase && id < firstText };
+    const { tokenizer, promptTokenizer } = this;
+    return { side: image_size, grid: image_size / patch_size, padId: tokenizer.special.pad, promptPadId: promptTokenizer.special.pad, isLocation: (id: number) => isLocationId(tokenizer, id) };
   }
 
   #limits() {

@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import {
-  definePlugin, firstTextId, port, RuntimeError, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type HostTensor, type Ports, type Split, type Tokenizer,
+  definePlugin, isTextId, port, RuntimeError, textIds, type DataLoader, type Example, type HostBatch, type HostMicrobatch, type HostTensor, type Ports, type Split, type Tokenizer,
 } from "../../runtime/index.ts";
 import { readTexts, type TextPage } from "./corpus.ts";
 import { i32, padded, u8 } from "./host-tensors.ts";
@@ -143,11 +143,11 @@ class TextLoader implements DataLoader {
   #row({ key, ids }: Window, at: { seed: number; step: number; sample: number }): Row {
     const { objective, mask_text, mask_kept } = this.options;
     if (objective !== "mntp") return { key, sampleId: at.sample, ids, labels: Int32Array.from(ids) };
-    const { special, vocabulary } = this.tokenizer, firstId = firstTextId(this.tokenizer);
-    const hidden = tokenMask(stream({ ...at, site: site.spans }), ids, { share: mask_text, firstId });
+    const { tokenizer } = this;
+    const hidden = tokenMask(stream({ ...at, site: site.spans }), ids, { share: mask_text, isText: (id) => isTextId(tokenizer, id) });
     return {
       key, sampleId: at.sample, labels: Int32Array.from(ids, (id, i) => (hidden[i] ? id : -100)),
-      ids: corrupt(stream({ ...at, site: site.tokens }), ids, hidden, { maskId: special.mask, firstId, vocabulary, kept: mask_kept }),
+      ids: corrupt(stream({ ...at, site: site.tokens }), ids, hidden, { maskId: tokenizer.special.mask, textIds: textIds(tokenizer), kept: mask_kept }),
     };
   }
 

@@ -35,11 +35,14 @@ export interface DialogueText {
 
 export interface DialogueLimits { prompt: number; answer: number }
 
-export function dialogueText(o: { prompt: string; answer?: string; boxes?: readonly Box[] }, tokenizer: Tokenizer, limits: DialogueLimits): DialogueText {
-  const { special } = tokenizer;
-  const words = tokenizer.encodeWords(o.prompt.split(/\s+/u).filter(Boolean)).ids;
-  const asked = words.slice(0, limits.prompt - 2);
-  const opening = [special.bos, ...asked, special.ans];
+export function dialogueText(o: { prompt: string; answer?: string; boxes?: readonly Box[] }, { tokenizer, promptTokenizer }: { tokenizer: Tokenizer; promptTokenizer: Tokenizer }, limits: DialogueLimits): DialogueText {
+  const { special } = tokenizer, promptWords = o.prompt.split(/\s+/u).filter(Boolean);
+  const asked = (by: Tokenizer): { ids: number[]; cut: boolean } => {
+    const { ids } = by.encodeWords(promptWords);
+    return { ids: ids.slice(0, limits.prompt - 2), cut: ids.length > limits.prompt - 2 };
+  };
+  const read = asked(promptTokenizer), instruction = promptTokenizer === tokenizer ? read : asked(tokenizer);
+  const opening = [special.bos, ...instruction.ids, special.ans];
   const boxes = o.boxes ?? [];
   const answered = o.answer === undefined ? [] : renderAnswer([{ text: o.answer, box: boxes[0] }, ...boxes.slice(1).map((box) => ({ text: "", box }))], tokenizer);
   const room = Math.max(0, limits.answer - opening.length);
@@ -48,10 +51,10 @@ export function dialogueText(o: { prompt: string; answer?: string; boxes?: reado
   const ids = [...opening, ...written];
   const positions = ids.flatMap((id, position) => (id === special.box ? [position] : []));
   return {
-    promptIds: [special.bos, ...asked, special.sep], ids,
+    promptIds: [promptTokenizer.special.bos, ...read.ids, promptTokenizer.special.sep], ids,
     labels: ids.map((_, i) => (o.answer !== undefined && i >= opening.length - 1 && i + 1 < ids.length ? ids[i + 1] : -100)),
     boxes: positions.map((position, i) => ({ position, box: toUnit(boxes[i]) })),
-    promptCut: asked.length < words.length, answerCut: o.answer !== undefined && answerCut,
+    promptCut: read.cut || instruction.cut, answerCut: o.answer !== undefined && answerCut,
   };
 }
 

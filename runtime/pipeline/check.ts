@@ -169,18 +169,26 @@ class Check extends Builder {
     }
   }
 
-  /** A table needs a row for every id that the loader may send it. More rows do no harm. */
+  /** A table needs a row for every id that the loader may send it (more rows do no harm), and what is told of single ids must be the tokenizer's. */
   #vocabularies(nodes: readonly GraphNode[], loader: GraphNode): void {
-    const { tokenizer } = loader.component as Partial<DataLoader>;
+    const { tokenizer, promptTokenizer } = loader.component as Partial<DataLoader>;
     if (!tokenizer) return; // a loader whose pages have no words
     for (const node of nodes) {
-      const { vocabulary } = node.options as { vocabulary?: unknown };
-      const words = Object.values(node.inputs).some((from) => from.startsWith(`${loader.name}.`) && from.endsWith("_ids"));
-      if (!words || typeof vocabulary !== "number" || vocabulary >= tokenizer.vocabulary) continue;
-      this.say(["components", node.name, "options", "vocabulary"], {
-        expected: `at least ${tokenizer.vocabulary}, the words of ${loader.name}'s tokenizer${tokenizer.file ? ` ${tokenizer.file}` : ""}`, found: String(vocabulary),
-        fix: `Set vocabulary to ${tokenizer.vocabulary}, or give ${loader.name} the tokenizer that these weights were made with.`,
-      });
+      const { vocabulary, ...said } = node.options as Readonly<Record<string, unknown>>, from = Object.values(node.inputs);
+      const fed = (...ports: string[]): boolean => ports.some((port) => from.includes(`${loader.name}.${port}`));
+      const words = fed("prompt_ids") ? promptTokenizer ?? tokenizer : from.some((port) => port.startsWith(`${loader.name}.`) && port.endsWith("_ids")) ? tokenizer : undefined;
+      const of = `${loader.name}'s tokenizer${words?.file ?? tokenizer.file ? ` ${words?.file ?? tokenizer.file}` : ""}`;
+      if (words && typeof vocabulary === "number" && vocabulary < words.vocabulary) {
+        this.say(["components", node.name, "options", "vocabulary"], {
+          expected: `at least ${words.vocabulary}, the words of ${of}`, found: String(vocabulary),
+          fix: `Set vocabulary to ${words.vocabulary}, or give ${loader.name} the tokenizer that these weights were made with.`,
+        });
+      }
+      const places = { ...(fed("dec_labels", "dec_targets") && { location_base: tokenizer.locationBase, location_bins: tokenizer.locationBins }), ...(fed("dec_ids") && { pad_id: tokenizer.special.pad }) };
+      for (const [option, value] of Object.entries(places)) {
+        if (typeof said[option] !== "number" || said[option] === value) continue;
+        this.say(["components", node.name, "options", option], { expected: `${value}, as ${of} has it`, found: String(said[option]), fix: `Set ${option} to ${value}.` });
+      }
     }
   }
 

@@ -159,6 +159,8 @@ export interface DataLoader {
   /** Held-out pages, masked with the fixed seed, for held-out losses. */
   evaluationBatches(o: { seed: number; batch: number; limit?: number }): Promise<HostBatch[]>;
   readonly tokenizer: Tokenizer;
+  /** Of `prompt_ids`, where it is another one. */
+  readonly promptTokenizer?: Tokenizer;
   /** Files that belong to the model rather than to the data (a tokenizer), as absolute paths: checkpoints carry copies. */
   modelFiles?(): readonly string[];
   /** A page to ask about, from a file: an image with its words beside it, or a PDF. The record carries its image. */
@@ -182,6 +184,8 @@ export interface Tokenizer {
   readonly locationBins: number;
   /** Id of the first location token. */
   readonly locationBase: number;
+  /** Ids that are pieces of text, as half-open ranges. Default: all behind the locations. */
+  readonly textIds?: readonly (readonly [from: number, to: number])[];
   encode(text: string): number[];
   decode(ids: Iterable<number>): string;
   /** `wordIndex[i]` is the word that token i came from. */

@@ -13,7 +13,7 @@
  */
 import type { Box, Tokenizer } from "../plugin/kinds.ts";
 
-type Tokens = Pick<Tokenizer, "special" | "locationBase" | "locationBins" | "vocabulary">;
+type Tokens = Pick<Tokenizer, "special" | "locationBase" | "locationBins" | "vocabulary" | "textIds">;
 
 /** `phase` is where in the grammar we are; `corner` holds the location bins of the box being written. */
 export interface AnswerState {
@@ -28,10 +28,12 @@ export type IdRanges = readonly (readonly [from: number, to: number])[];
 
 export const answerStart: AnswerState = { phase: "start", keyed: false, corner: [] };
 
-/** Ids from here on are pieces of text. */
-export function firstTextId(tokens: Tokens): number {
-  return tokens.locationBase + tokens.locationBins;
-}
+/** Ids that are pieces of text: behind the locations in vocabularies of our own, before the reserved tokens in those of released models. */
+export const textIds = (tokens: Tokens): IdRanges => tokens.textIds ?? [[tokens.locationBase + tokens.locationBins, tokens.vocabulary]];
+
+export const isTextId = (tokens: Tokens, id: number): boolean => isAllowed(textIds(tokens), id);
+
+export const isLocationId = ({ locationBase, locationBins }: Tokens, id: number): boolean => id >= locationBase && id < locationBase + locationBins;
 
 /** Can the limit on tokens forbid anything here? The longest that any choice needs is a box and `<eos>`. */
 export const isLimited = (remaining: number): boolean => remaining < boxAndEnd;
@@ -41,9 +43,9 @@ const boxAndEnd = 7;
 export function allowedNext(state: AnswerState, tokens: Tokens, remaining: number): IdRanges {
   const { special } = tokens;
   const only = (id: number): [number, number] => [id, id + 1];
-  const ranges: [number, number][] = [];
+  const ranges: (readonly [number, number])[] = [];
   // What each choice still needs up to and with <eos>, itself included.
-  const text = remaining >= 2 ? [[firstTextId(tokens), tokens.vocabulary] as [number, number]] : [];
+  const text = remaining >= 2 ? textIds(tokens) : [];
   const box = remaining >= boxAndEnd ? [only(special.box)] : [];
   const next = remaining >= 3 ? [only(special.item)] : [];
   switch (state.phase) {
@@ -59,7 +61,7 @@ export function allowedNext(state: AnswerState, tokens: Tokens, remaining: numbe
     case "box": {
       const written = state.corner.length;
       if (written === 4) ranges.push(only(special.boxEnd));
-      else ranges.push([tokens.locationBase + (written < 2 ? 0 : state.corner[written - 2]), firstTextId(tokens)]);
+      else ranges.push([tokens.locationBase + (written < 2 ? 0 : state.corner[written - 2]), tokens.locationBase + tokens.locationBins]);
       break;
     }
     case "end": break;
@@ -91,7 +93,7 @@ export function advance(state: AnswerState, id: number, tokens: Tokens): AnswerS
   if (id === special.item) return { phase: "after-item", keyed: false, corner: [] };
   if (id === special.kv) return { phase: "after-key", keyed: true, corner: [] };
   if (id === special.none) return { phase: "none", keyed: false, corner: [] };
-  if (id >= firstTextId(tokens) && id < tokens.vocabulary) return { phase: "text", keyed: state.keyed, corner: [] };
+  if (isTextId(tokens, id)) return { phase: "text", keyed: state.keyed, corner: [] };
   return { phase: "end", keyed: false, corner: [] };
 }
 
@@ -153,8 +155,8 @@ export function parseAnswer(ids: Iterable<number>, tokenizer: Tokenizer): Answer
     else if (id === special.boxEnd) {
       if (corner?.length === 4) box = corner.map((bin) => binCentre(bin, locationBins) * frame) as unknown as Box;
       corner = undefined;
-    } else if (id >= locationBase && id < locationBase + locationBins) corner?.push(id - locationBase);
-    else if (id >= firstTextId(tokenizer)) text.push(id);
+    } else if (isLocationId(tokenizer, id)) corner?.push(id - locationBase);
+    else if (isTextId(tokenizer, id)) text.push(id);
   }
   close();
   return items;

@@ -1,4 +1,5 @@
 import type { Tokenizer } from "../plugin/index.ts";
+import { isLocationId } from "./answer-grammar.ts";
 
 /**
  * The words of an answer as its tokens come: `add` gives what a token adds. A token may end inside a character, so the text of an item is
@@ -12,12 +13,12 @@ export class GrowingText {
   constructor(private readonly tokenizer: Tokenizer) {}
 
   add(id: number): string {
-    const { special, locationBase, locationBins } = this.tokenizer;
+    const { special } = this.tokenizer;
     if (id === special.item || id === special.kv || id === special.box) {
       this.#ids = [], this.#said = 0;
       return "";
     }
-    if (id === special.boxEnd || id === special.none || (id >= locationBase && id < locationBase + locationBins)) return "";
+    if (id === special.boxEnd || id === special.none || isLocationId(this.tokenizer, id)) return "";
     this.#ids.push(id);
     const text = this.tokenizer.decode(this.#ids).trimStart().replace(/\uFFFD+$/u, "");
     const more = text.slice(this.#said);

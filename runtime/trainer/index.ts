@@ -1,4 +1,4 @@
-export { type AnswerItem, type AnswerState, advance, allowedNext, answerStart, bestAllowed, binCentre, canonicalOrder, firstTextId, isAllowed, locationBin, parseAnswer, renderAnswer } from "./answer-grammar.ts";
+export { type AnswerItem, type AnswerState, advance, allowedNext, answerStart, bestAllowed, binCentre, canonicalOrder, isAllowed, isLocationId, isTextId, locationBin, parseAnswer, renderAnswer, textIds } from "./answer-grammar.ts";
 export { type AnswerToken, type AskedAnswer, type GeneratedAnswer, type StreamOptions, answer, chooseAnswer, generateAnswers, streamAnswers } from "./answer.ts";
 export { type GenerateOptions, type GenerationMode, generationModes, generationPlan } from "./generation-options.ts";
 export { type AnswerScore, type ScoreOptions, scoreAnswers } from "./score-answers.ts";

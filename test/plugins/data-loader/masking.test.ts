@@ -43,7 +43,7 @@ describe("span masks", () => {
 });
 
 describe("corruption of hidden tokens", () => {
-  const options = { maskId: 4, firstId: 144, vocabulary: 2048 };
+  const options = { maskId: 4, textIds: [[144, 2048]] as const };
 
   it("masks 80 %, replaces 10 %, keeps 10 %", () => {
     const ids = new Array<number>(20000).fill(999);
