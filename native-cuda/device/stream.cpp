@@ -21,7 +21,7 @@ namespace {
 constexpr int kNicer = 5;
 constexpr int kTurns = 500;  // before sleeping, about 10 us: an op call is sooner there than a sleeping thread is awake
 
-void pause() {
+void spin() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
@@ -73,7 +73,7 @@ void Stream::wait_for_room() {
 /// False when the stream stops.
 bool Stream::wait_for_work(uint64_t index) {
   static const int turns = host_cores() > 1 ? kTurns : 0;
-  for (int turn = 0; turn < turns && pushed_.load(std::memory_order_acquire) == index && !stop_; ++turn) pause();
+  for (int turn = 0; turn < turns && pushed_.load(std::memory_order_acquire) == index && !stop_; ++turn) spin();
   if (pushed_.load(std::memory_order_acquire) == index) {
     std::unique_lock lock(mutex_);
     sleeps_ = true;
