@@ -43,6 +43,8 @@ export interface Native {
   stamp(): number;
   /** The times of all stamps, by number, in microseconds of the system's monotonic clock (`process.hrtime`); forgets them. Throws ERR_NATIVE while commands are pending. */
   stampsTake(): Float64Array;
+  /** Enqueues a wait of so many whole microseconds: the stream is busy, no core is. For measuring schedules. */
+  occupy(microseconds: number): void;
   memory(): { bytesInUse: number; bytesReserved: number; bytesPeak: number; bytesLimit: number; tensors: number };
   /** `bytesPeak` starts again at what is in use now. */
   resetPeak(): void;
@@ -250,7 +252,7 @@ function coded(addon: Native): Native {
   return {
     configure: wrap(addon.configure), allocate: twice(addon.allocate), view: twice(addon.view), free: once(addon.free), vacate: wrap(addon.vacate), refill: wrap(addon.refill),
     kernel: wrap(addon.kernel), kernels: wrap(addon.kernels), launch, upload: wrap(addon.upload),
-    read: settle(addon.read), fence: settle(addon.fence), stamp: wrap(addon.stamp), stampsTake: wrap(addon.stampsTake), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
+    read: settle(addon.read), fence: settle(addon.fence), stamp: wrap(addon.stamp), stampsTake: wrap(addon.stampsTake), occupy: wrap(addon.occupy), memory: wrap(addon.memory), resetPeak: wrap(addon.resetPeak), timings: wrap(addon.timings), pending: wrap(addon.pending),
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),

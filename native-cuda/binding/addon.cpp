@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "../common/isa.h"
 #include "../kernels/gemm.h"
@@ -186,6 +188,18 @@ Napi::Value stamp(const Napi::CallbackInfo& info) {
   command.target = device->stamps.next();
   device->stream.push(std::move(command));
   return Napi::Number::New(info.Env(), static_cast<double>(number));
+}
+
+/// For measuring schedules: the stream is busy for a time, but no core is.
+Napi::Value occupy(const Napi::CallbackInfo& info) {
+  device->not_recorded("occupy");
+  Command command;
+  command.kind = Command::Kind::action;
+  command.name = "occupy";
+  command.argument = integer(info[0], "occupy: microseconds");
+  command.action = [](int64_t us) { std::this_thread::sleep_for(std::chrono::microseconds(us)); };
+  device->stream.push(std::move(command));
+  return info.Env().Undefined();
 }
 
 /// Microseconds: a double holds them to the nanosecond for a hundred days of uptime.
@@ -396,6 +410,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("fence", fence);
   OCTAVO_EXPORT("stamp", stamp);
   OCTAVO_EXPORT("stampsTake", stamps_take);
+  OCTAVO_EXPORT("occupy", occupy);
   OCTAVO_EXPORT("memory", memory);
   OCTAVO_EXPORT("timings", timings);
   OCTAVO_EXPORT("resetPeak", reset_peak);

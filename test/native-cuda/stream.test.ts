@@ -33,6 +33,19 @@ describe("the cpu stream", () => {
     [a, y].forEach((handle) => native().free(handle));
   });
 
+  it("is occupied for a time without using a core", async () => {
+    await native().fence();
+    native().stampsTake();
+    const cpu = process.cpuUsage();
+    native().stamp();
+    native().occupy(60_000);
+    native().stamp();
+    await native().fence();
+    const [begin, end] = native().stampsTake(), { user, system } = process.cpuUsage(cpu);
+    assert.ok(end - begin >= 60_000 && end - begin < 600_000, `${end - begin} us`);
+    assert.ok(user + system < 30_000, `${user + system} us of CPU time`);
+  });
+
   it("PL-1: hands a freed block on at once, and earlier readers still see what was there", async () => {
     const first = tensor(1, 2, 3), seen = native().read(first);
     native().free(first);
