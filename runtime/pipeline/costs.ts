@@ -2,15 +2,18 @@
  * What a component costs per page: floating-point operations of one forward, and numbers kept for the way back. By `use`, like the
  * families of checkpoints: the plugins themselves stay as short as they are; a plugin without a row has no cost here.
  *
- * CO-1: a product of (n, i) and (i, o) counts 2 n i o; attention counts 4 n k w (scores and sums), half of it where it is causal.
+ * CO-1: a product of (n, i) and (i, o) counts 2 n i o; attention counts 4 n k w (scores and sums), half of it where it is causal, whatever its window.
  *       Norms, activations, softmax and gathers are left out: they are less than 3 % at the smallest width.
  * CO-2: the way back costs twice the way forward where something learns, nothing where it is frozen.
  * CO-3: numbers kept are those of an eager step, counted on the engine for each kind of layer; per layer they are exact but for terms
  *       that do not grow with the page.
  */
 
-/** Per page: T text tokens, M of the memory, Q of the prompt, A of question and answer; masked tokens Nm, cells Np, answered positions Na. */
-export type PageSizes = Readonly<Partial<Record<"T" | "M" | "Q" | "A" | "Nm" | "Np" | "Na", number>>>;
+/**
+ * Per page: T text tokens, M of the memory, Q of the prompt, A of question and answer; masked tokens Nm, cells Np, answered positions Na. B: pages beside
+ * each other, for objectives that compare them.
+ */
+export type PageSizes = Readonly<Partial<Record<"B" | "T" | "M" | "Q" | "A" | "Nm" | "Np" | "Na", number>>>;
 
 export interface Cost {
   /** Of one forward over one page. */
@@ -33,10 +36,10 @@ export function costOf(use: string, options: unknown, sizes: PageSizes): Cost | 
 /** Of one page, from the sizes of a microbatch: B pages, masked tokens and answers of all of them together. */
 export function pageSizes({ B = 1, ...rest }: Readonly<Record<string, number>>): PageSizes {
   const perPage = (name: string): number | undefined => (rest[name] === undefined ? undefined : rest[name] / B);
-  return { T: rest.T, M: rest.M, Q: rest.Q, A: rest.A, Nm: perPage("Nm"), Np: perPage("Np"), Na: perPage("Na") };
+  return { B, T: rest.T, M: rest.M, Q: rest.Q, A: rest.A, Nm: perPage("Nm"), Np: perPage("Np"), Na: perPage("Na") };
 }
 
-type Options = Readonly<Record<string, number>> & { readonly train?: boolean; readonly cls_pt?: { early_layers: number; head_layers: number }; readonly modalities?: string };
+type Options = Readonly<Record<string, number>> & { readonly train?: boolean; readonly source?: string; readonly text?: Readonly<Record<string, number>>; readonly cls_pt?: { early_layers: number; head_layers: number }; readonly modalities?: string };
 
 const square = (x: number): number => x * x;
 const product = (n: number, i: number, o: number): number => 2 * n * i * o;
@@ -148,8 +151,41 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
       ...keeping(6 * patches * pixels + (o.train ? 16 : 8) * n * d, { count: layers, input: n * d, all: n * (21 * d + o.heads + 4) }),
     };
   },
+  "objective/causal-lm"(o, { T }) {
+    const n = known(T) - 1; // the first token has none before it
+    return { flops: product(n, o.width, o.vocabulary), formula: "2 (T - 1) d V", kept: n * (o.width + 2) };
+  },
+  "objective/mntp"(o, { Nm }) {
+    const n = known(Nm);
+    return { flops: product(n, o.width, o.vocabulary), formula: "2 Nm d V", kept: n * (o.vocabulary + o.width) };
+  },
+  "objective/simcse"(o, { B }) {
+    const n = known(B); // every text against all others
+    return { flops: 2 * product(1, o.width, n), formula: "4 B d", kept: 4 * (o.width + n) };
+  },
+  "objective/contrastive"(o, s) {
+    const n = known(s.B), ofMemory = o.source === "memory", words = ofMemory ? known(s.T) : 0;
+    return {
+      flops: 2 * product(1, o.width, n) + (ofMemory ? 2 * product(1, o.width, o.width) : 0),
+      formula: ofMemory ? "4 B d + 4 d²" : "4 B d",
+      kept: 2 * o.width + 4.5 * n + (ofMemory ? (words + 4) * o.width : 0),
+    };
+  },
+  "objective/vq-kd"(o) {
+    return { flops: 0, formula: "no products: the likeness of vectors is left out, as norms are", kept: 2 * (o.patches + o.codes) };
+  },
   "teacher/stub-clip": clip,
   "teacher/clip": clip,
+  "teacher/mini-clip"(o, { T }) {
+    const image = clip(o), { text } = o;
+    if (!o.train || !text) return image;
+    const n = Math.min(known(T), text.context), d = text.width;
+    const words = text.layers * (2 * n * 12 * d * d + 2 * n * n * d) + product(1, d, o.targets);
+    return {
+      flops: image.flops + words, formula: `${image.formula} + Lt (24 T dt² + 2 T² dt) + 2 dt Tw`,
+      kept: image.kept + 4 * n * d + text.layers * n * (21 * d + text.heads + 4),
+    };
+  },
 };
 
 /** What every fusion begins with: both modalities, or the one there is, projected to the width of the memory. */
