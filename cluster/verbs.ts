@@ -1,9 +1,9 @@
 /** The verbs of the command line as functions: what `octavo check|plan|train|ablate|ask|evaluate|plugins` call, and programs too. */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
-  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, recipeReport, RuntimeError, scheduleNamed, train as trainRecipe,
-  type CheckResult, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type RecipePlan, type Registry, type RunEvent, type StreamOptions,
+  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, explainTrace, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, readTrace, recipeReport, RuntimeError, scheduleNamed, traceFile, train as trainRecipe,
+  type CheckResult, type Explanation, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type RecipePlan, type Registry, type RunEvent, type StreamOptions,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
 import { clusterLauncher } from "./launcher/cluster.ts";
@@ -85,6 +85,8 @@ export interface RunPlace {
 export interface TrainChoice extends RecipeChoice, RunPlace {
   /** A checkpoint, or a run folder: its latest. */
   resume?: string;
+  /** Trace so many steps into `trace.json` of the run folder. */
+  trace?: number;
   /** Where run folders are made; default `runs`. */
   runs?: string;
   onEvent?: (event: RunEvent) => void;
@@ -99,6 +101,13 @@ export async function train(path: string, choice: TrainChoice = {}): ReturnType<
   if (choice.resume !== undefined) findCheckpoint(choice.resume); // what is wrong so far leaves no run folder behind
   const runFolder = createRunFolder(choice.runs ?? "runs", recipe.name, new Date()).path;
   return trainIn(recipe, registry, runFolder, choice);
+}
+
+/** Where the time of a run's traced steps went. `path`: the run folder, or a trace. Throws ERR_INPUT. */
+export function explain(path: string): Explanation {
+  const file = existsSync(path) && statSync(path).isDirectory() ? join(path, traceFile) : path;
+  if (!existsSync(file)) throw new RuntimeError("ERR_INPUT", `explain: expected a trace, found nothing at ${file}. Trace some steps of a run: octavo train RECIPE --trace.`, { path: file });
+  return explainTrace(readTrace(readFileSync(file, "utf8"), file));
 }
 
 /** The same of a sequence of recipes, and whether its stages fit each other. Throws RecipeError with the mistakes of all stages. */
@@ -132,7 +141,7 @@ async function trainIn(recipe: Recipe, registry: Registry, runFolder: string, ch
   const launcher = await launcherFor(choice);
   try {
     return await trainRecipe(recipe, {
-      runFolder, registry, launcher, inProcess: choice.inProcess ?? false, lane: choice.lane, threads: choice.threads, resume: choice.resume,
+      runFolder, registry, launcher, inProcess: choice.inProcess ?? false, lane: choice.lane, threads: choice.threads, resume: choice.resume, trace: choice.trace,
       onEvent: choice.onEvent ?? (() => {}), signal: choice.signal ?? new AbortController().signal,
     });
   } finally {

@@ -2,14 +2,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { checkToJson, formatCheck, formatModel, heldOut, presetNames } from "../../runtime/index.ts";
+import { checkToJson, formatCheck, formatExplanation, formatModel, heldOut, presetNames } from "../../runtime/index.ts";
 import { packageRoot } from "../launcher/entries.ts";
 import { formatSequence } from "../sequence/check-sequence.ts";
 import { isSequence } from "../sequence/sequence-file.ts";
 import { formatSummary } from "../sequence/summary.ts";
 import { formatReport } from "../study/report.ts";
 import {
-  ablate, check, checkStages, describeModel, evaluate, listPlugins, readRecipe, train, trainStages, type AblateChoice, type ModelChoice, type TrainChoice, type TrainStagesChoice,
+  ablate, check, checkStages, describeModel, evaluate, explain, listPlugins, readRecipe, train, trainStages, type AblateChoice, type ModelChoice, type TrainChoice, type TrainStagesChoice,
 } from "../verbs.ts";
 import { askCommand } from "./ask.ts";
 import { doctor, formatFindings } from "./doctor.ts";
@@ -57,15 +57,15 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
     .addOption(setOption()).addOption(seedOption())
     .option("--resume <path>", "continue from a checkpoint, or from the latest of a run folder; of a sequence: in its folder")
     .option("--runs <folder>", "where run folders are made", "runs")
-    .action(async (recipe: string, o: Omit<TrainChoice, "onEvent">) => {
-      const stop = stopOnSignals((message) => output.warn(message));
-      try {
-        if (isSequence(recipe)) return await runStages(recipe, { ...o, signal: stop.signal }, output);
-        const shown = readRecipe(recipe, o).trackers.some((tracker) => tracker.use === "tracker/console");
-        await train(recipe, { ...o, signal: stop.signal, onEvent: runProgress(output, { shown }) });
-      } finally {
-        stop.dispose();
-      }
+    .option("--trace [steps]", "trace some steps: when every rank did what and what it waited for (default: 5)", positive)
+    .action(async (recipe: string, { trace, ...rest }: Omit<TrainChoice, "trace"> & { trace?: number | true }) => {
+      await runTrain(recipe, { ...rest, trace: trace === true ? tracedByDefault : trace }, output);
+    });
+  command("explain <run>", "where the time of a run's traced steps went, rank by rank and by cause")
+    .action((path: string) => {
+      const found = explain(path);
+      output.event({ event: "explanation", ...found } as { event: string });
+      output.say(formatExplanation(found));
     });
 
   place(command("ablate <study>", "run a study: a parent recipe, arms that change it, several seeds; the same command continues a stopped one"))
@@ -125,6 +125,17 @@ function place(command: Command): Command {
     .option("--threads <n>", "threads per process", positive);
 }
 
+async function runTrain(recipe: string, o: Omit<TrainChoice, "onEvent">, output: Output): Promise<void> {
+  const stop = stopOnSignals((message) => output.warn(message));
+  try {
+    if (isSequence(recipe)) return await runStages(recipe, { ...o, signal: stop.signal }, output);
+    const shown = readRecipe(recipe, o).trackers.some((tracker) => tracker.use === "tracker/console");
+    await train(recipe, { ...o, signal: stop.signal, onEvent: runProgress(output, { shown }) });
+  } finally {
+    stop.dispose();
+  }
+}
+
 async function runAblate(file: string, choice: AblateChoice, output: Output): Promise<void> {
   let progress = runProgress(output, { inStudy: true });
   const report = await ablate(file, {
@@ -158,6 +169,9 @@ async function runStages(file: string, choice: TrainStagesChoice, output: Output
   });
   output.say(summary ? `\n${formatSummary(summary)}` : `stopped; octavo train ${file} --resume ${folder} continues`);
 }
+
+/** Steps of `--trace` without a number. */
+const tracedByDefault = 5;
 
 function setOption(): Option {
   return new Option("--set <path=value>", "override one value of the recipe; may be repeated").default([]).argParser((value: string, before: string[]) => [...before, value]);

@@ -36,6 +36,7 @@ function describe(event: RunEvent, steps: number): string | undefined {
     }
     case "phase": return `${event.phase}${event.message ? `: ${event.message}` : ""}`;
     case "evaluation": return [`evaluation after step ${event.step}${event.examples === undefined ? "" : `, ${event.examples} held-out examples`}`, ...scoreLines(event.scores)].join("\n  ");
+    case "trace": return `steps ${event.from + 1} to ${event.to + 1} traced: ${event.path} (octavo explain says where the time went; ui.perfetto.dev shows it)`;
     case "checkpoint": return `checkpoint of step ${event.step}: ${event.path}`;
     case "warning": return `warning: ${event.message}`;
     case "end": return `${event.reason} after step ${event.step} in ${event.seconds.toFixed(1)} s${event.loss === undefined ? "" : `, loss ${event.loss.toFixed(4)}`}${event.checkpoint ? `\ncheckpoint: ${event.checkpoint}` : ""}`;

@@ -39,6 +39,8 @@ export interface Timeline {
   on: boolean;
   /** Work that only enqueues: its span is when the stream runs it. */
   device<T>(label: SpanLabel, work: () => T): T;
+  /** The same of what takes several turns: the span is open until the returned function is called, and nothing else may be on the device meanwhile. */
+  open(label: SpanLabel): () => void;
   /** Something the host waits for. */
   host<T>(label: SpanLabel, work: () => Promise<T>): Promise<T>;
   /** All spans so far, in the order in which they were begun; forgets them. The stream must be idle. */
@@ -57,13 +59,17 @@ export function createTimeline(stamps: Stamps, now: () => number = monotonicUs):
   const timeline: Timeline = {
     on: false,
     device(label, work) {
-      if (!timeline.on) return work();
-      const begin = stamps.stamp();
+      const close = timeline.open(label);
       try {
         return work();
       } finally {
-        stamped.push({ label, begin, end: stamps.stamp() });
+        close();
       }
+    },
+    open(label) {
+      if (!timeline.on) return () => {};
+      const begin = stamps.stamp();
+      return () => void stamped.push({ label, begin, end: stamps.stamp() });
     },
     async host(label, work) {
       if (!timeline.on) return work();

@@ -73,9 +73,10 @@ export function explainTrace({ run, schedule, ranks, planned }: Trace): Explanat
 interface Tally { shares: Map<Cause, number>; waitedFor: Map<string, { rank: string; what: Cause; share: number }> }
 
 function tally({ step, begin, end }: { step: number; begin: number; end: number }, ranks: readonly RankSpans[], tallies: readonly Tally[]): void {
-  const of = ranks.map(({ spans }) => spans.filter((span) => span.step === step));
+  const of = ranks.map(({ spans }) => spans.filter((span) => span.begin < end && span.end > begin));
   const walks = of.map((spans) => new Walk(spans));
-  const worked = of.map((spans) => ({ from: Math.min(...spans.map((span) => span.begin), Infinity), to: Math.max(...spans.map((span) => span.end), -Infinity) }));
+  const worked = of.map((spans) => spans.filter((span) => span.step === step && span.on === "device"))
+    .map((spans) => ({ from: Math.min(...spans.map((span) => span.begin), Infinity), to: Math.max(...spans.map((span) => span.end), -Infinity) }));
   const number = new Map(ranks.map(({ rank }, i) => [rank, i]));
   const times = [...new Set([begin, ...of.flat().flatMap((span) => [span.begin, span.end]), end])].filter((t) => t >= begin && t <= end).sort((a, b) => a - b);
   for (let i = 0; i + 1 < times.length; i++) {

@@ -1,4 +1,6 @@
 export { type CheckResult, type Chosen, checkFile, checkRecipe } from "./check.ts";
+export { type Explanation, type RankExplanation, explainTrace, formatExplanation } from "./explain.ts";
+export { type Trace, readTrace, traceFile } from "./trace.ts";
 export type { Edge, Graph, GraphNode } from "./graph.ts";
 export { type Layout, type LayoutPlan, type RankPlace, type SlotPlan, formatLayout } from "./layout.ts";
 export type { Launcher, WorkerExit, WorkerHandle, WorkerSpec } from "./launcher.ts";

@@ -1,6 +1,8 @@
 import type { ShardEntry } from "../checkpoint/index.ts";
 import type { ProcessStats } from "../plugin/index.ts";
 import type { Precision } from "../tensor/index.ts";
+import type { RankSchedule } from "./rank-schedule.ts";
+import type { RankSpans } from "./trace.ts";
 
 export interface StepOutcome {
   loss: number;
@@ -26,8 +28,12 @@ export interface StepRunner {
   /** What its loader left out of the data. */
   readonly warnings: string[];
   readonly links: { from: string; to: string; lane: string }[];
-  /** Step `step`, counted from 0. Steps come in order. */
-  step(step: number): Promise<StepOutcome>;
+  /** What its ranks run; nothing where there is one process. */
+  readonly schedule?: RankSchedule;
+  /** Step `step`, counted from 0. Steps come in order. `trace`: what is done and waited for is kept for `spans`. */
+  step(step: number, o?: { trace?: boolean }): Promise<StepOutcome>;
+  /** What the traced steps since the last call did, rank by rank, on one clock. */
+  spans(): Promise<RankSpans[]>;
   /** Writes parameters and optimizer state into an existing folder. */
   save(folder: string): Promise<ShardEntry[]>;
   stats(): Promise<Record<string, ProcessStats>>;

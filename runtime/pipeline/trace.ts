@@ -49,10 +49,10 @@ function plannedSpans(ranks: readonly RankSpans[], schedule: RankSchedule): Plan
     Array.from(schedule.entries[r], (entry, i): PlannedSpan => ({ rank, name: formatEntry(schedule, entry), step, begin: begin + starts![r][i], end: begin + ends![r][i] }))));
 }
 
-/** When every step began and ended, over all ranks, in order. A step that is not the last lasts until the next begins. */
+/** When every step began and ended on the devices, over all ranks, in order. A step lasts until the next begins, where that was traced too. */
 export function stepsOf(ranks: readonly RankSpans[]): { step: number; begin: number; end: number }[] {
   const steps = new Map<number, { step: number; begin: number; end: number }>();
-  for (const { step, begin, end } of ranks.flatMap(({ spans }) => spans)) {
+  for (const { step, begin, end } of ranks.flatMap(({ spans }) => spans.filter(({ on }) => on === "device"))) {
     const known = steps.get(step);
     if (!known) steps.set(step, { step, begin, end });
     else known.begin = Math.min(known.begin, begin), known.end = Math.max(known.end, end);
@@ -62,6 +62,9 @@ export function stepsOf(ranks: readonly RankSpans[]): { step: number; begin: num
 }
 
 // ------------------------------------------------------------------------------------------------------------- as a file
+
+/** In a run folder. */
+export const traceFile = "trace.json";
 
 const rows = ["device", "host", "plan"] as const;
 interface TraceEvent { ph: string; name: string; cat?: string; pid: number; tid: number; ts?: number; dur?: number; args: Record<string, unknown> }

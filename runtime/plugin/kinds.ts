@@ -240,6 +240,8 @@ export type RunEvent =
   | { event: "step"; step: number; loss: number; losses: Record<string, number>; lr: number; norm: number; pagesPerSecond: number; etaSeconds: number; /** The ledger: keys of the pages this step consumed, in order. */ samples: string[] }
   | { event: "phase"; phase: string; message?: string }
   | { event: "evaluation"; step: number; scores: Record<string, number>; examples?: number }
+  /** Steps `from` to `to` were traced: a file for Perfetto and `octavo explain`. */
+  | { event: "trace"; path: string; from: number; to: number }
   | { event: "checkpoint"; step: number; path: string }
   | { event: "warning"; message: string; details?: Record<string, unknown> }
   /** Before the end: what every process used, how long its event loop was ever held up, what its loader counted. */

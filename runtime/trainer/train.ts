@@ -9,6 +9,7 @@ import type { Load } from "../pipeline/model.ts";
 import { type Recipe, formatRecipe } from "../pipeline/recipe.ts";
 import { startPipeline } from "../pipeline/run.ts";
 import type { StepOutcome, StepRunner } from "../pipeline/step-runner.ts";
+import { formatTrace, traceFile, traceOf } from "../pipeline/trace.ts";
 import type { DataLoader, ProcessStats, Registry, RunEvent, Tracker } from "../plugin/index.ts";
 import { createHost } from "../plugin/index.ts";
 import { withPrecision } from "../pipeline/precision.ts";
@@ -30,6 +31,8 @@ export interface TrainOptions {
   threads?: number;
   /** A checkpoint, `checkpoints` folder or run folder to go on from. */
   resume?: string;
+  /** Trace so many steps, the first few left out: `trace.json` in the run folder. */
+  trace?: number;
   onEvent?(event: RunEvent): void;
   /** Aborting asks for a stop after the current step; a checkpoint is saved first. */
   signal?: AbortSignal;
@@ -137,8 +140,11 @@ class Training {
   async #train(runner: StepRunner): Promise<void> {
     const { train: { steps, checkpoint }, evaluate: { every } = {} } = this.checked.recipe;
     const from = this.#at;
+    const traced = tracedSteps(from, steps, this.o.trace ?? 0);
     while (this.#at < steps && !this.o.signal?.aborted) {
-      await this.#step(runner, this.#at++);
+      const step = this.#at++, trace = step >= traced.from && step < traced.to;
+      await this.#step(runner, step, trace);
+      if (trace && (step + 1 === traced.to || this.o.signal?.aborted)) await this.#writeTrace(runner, traced.from, step);
       const judged = every !== undefined && this.#at % every === 0;
       if (this.#at === steps || this.o.signal?.aborted || judged || (checkpoint.every && this.#at % checkpoint.every === 0)) await this.#save(runner, this.#at);
       if (judged && this.#at < steps && !this.o.signal?.aborted) await this.#evaluate();
@@ -167,9 +173,15 @@ class Training {
     }
   }
 
-  async #step(runner: StepRunner, step: number): Promise<void> {
+  async #writeTrace(runner: StepRunner, from: number, to: number): Promise<void> {
+    const path = join(this.o.runFolder, traceFile);
+    writeFileSync(path, formatTrace(traceOf(this.checked.recipe.name, await runner.spans(), runner.schedule)));
+    this.#tell({ event: "trace", path, from, to });
+  }
+
+  async #step(runner: StepRunner, step: number, trace: boolean): Promise<void> {
     const begun = performance.now();
-    const outcome = await runner.step(step);
+    const outcome = await runner.step(step, { trace });
     for (const message of outcome.warnings ?? []) this.#tell({ event: "warning", message });
     if (!Number.isFinite(outcome.loss)) {
       throw new RuntimeError("ERR_RUN", `The run failed at step ${step}: the loss is ${outcome.loss}. The pages of this batch: ${outcome.keys.join(", ")}. Lower the learning rate, or look at these pages.`, { step, keys: outcome.keys });
@@ -219,6 +231,14 @@ class Training {
     this.o.onEvent?.(event);
     for (const tracker of this.#trackers) tracker.event(event);
   }
+}
+
+/** Steps left out of a trace: a program is recorded in them, memory grows to its size. */
+const warmUpSteps = 4;
+
+function tracedSteps(at: number, steps: number, wanted: number): { from: number; to: number } {
+  const from = Math.max(at, Math.min(at + warmUpSteps, steps - wanted));
+  return { from, to: Math.min(steps, from + wanted) };
 }
 
 /** What `train.from` says, as checkpoints that are there. */
