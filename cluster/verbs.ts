@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import {
-  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, explainTrace, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, readTrace, recipeReport, RuntimeError, scheduleNamed, traceFile, train as trainRecipe,
+  answer, checkFile, chooseAnswer, checkRecipe, createRegistry, createRunFolder, evaluate as evaluateCheckpoint, evaluationEvent, explainTrace, findCheckpoint, loadRecipe, planRecipe, presetNames, presetReport, profileRecipe, readTrace, recipeReport, RuntimeError, scheduleNamed, stagesByCost, traceFile, train as trainRecipe,
   type CheckResult, type Explanation, type Launcher, type ModelReport, type Plugin, type PresetName, type Recipe, type RecipePlan, type Registry, type RunEvent, type StreamOptions,
 } from "../runtime/index.ts";
 import { loadClusterFile } from "./launcher/cluster-file.ts";
@@ -59,14 +59,20 @@ export interface PlanRecipeChoice extends RecipeChoice {
   ranks?: number;
   /** Bytes that a rank may need. */
   memory?: number;
+  /** Measure what components cost here, instead of estimating it. */
+  profile?: boolean;
+  /** Cut the components that learn into so many stages, by cost, in place of the recipe's `stages`. */
+  cut?: number;
 }
 
-/** A recipe on paper: ranks, memory, bubble. Throws RecipeError, ERR_SCHEDULE, ERR_PLAN. */
-export async function plan(path: string, { schedule, microbatches, ranks, memory, ...choice }: PlanRecipeChoice = {}): Promise<{ checked: CheckResult; found: RecipePlan }> {
+/** A recipe on paper: ranks, memory, bubble; with costs measured or estimated, its stages or others. Throws RecipeError, ERR_SCHEDULE, ERR_PLAN. */
+export async function plan(path: string, { schedule, microbatches, ranks, memory, profile, cut, ...choice }: PlanRecipeChoice = {}): Promise<{ checked: CheckResult; found: RecipePlan }> {
   // the recipe is checked with a schedule that any number of microbatches and ranks has: the one asked for is judged by the plan
   const set = [...(choice.set ?? []), ...(microbatches === undefined ? [] : [`train.microbatches=${microbatches}`]), ...(schedule === undefined ? [] : ["train.schedule=fill-drain"])];
-  const checked = await check(path, { ...choice, set });
-  return { checked, found: planRecipe(checked, { ...(schedule === undefined ? {} : scheduleNamed(schedule, process.cwd())), ...(ranks === undefined ? {} : { ranks }), memory }) };
+  let checked = await check(path, { ...choice, set });
+  const measured = profile ? await profileRecipe(checked) : undefined;
+  if (cut !== undefined) checked = await check(path, { ...choice, set: [...set, `stages=${JSON.stringify(stagesByCost(checked, cut, measured))}`] });
+  return { checked, found: planRecipe(checked, { ...(schedule === undefined ? {} : scheduleNamed(schedule, process.cwd())), ...(ranks === undefined ? {} : { ranks }), memory, profile: measured }) };
 }
 
 const overridesOf = ({ set = [], seed }: RecipeChoice): string[] => (seed === undefined ? [...set] : [...set, `seed=${seed}`]);

@@ -11,6 +11,8 @@ export function planCommand(command: (usage: string, description: string) => Com
     .option("--microbatches <n>", "in place of the recipe's", positive)
     .option("--ranks <n>", "deal the stages that learn round to so many ranks (interleaved)", positive)
     .option("--memory <bytes>", "refuse a plan that needs more on any rank; 512M, 80G are understood", bytesOf)
+    .option("--profile", "measure what components cost here, on a few batches, instead of estimating it")
+    .option("--cut <stages>", "cut what learns into so many stages by cost, in place of the recipe's stages", positive)
     .option("--svg <file>", "draw the simulated schedule and the memory of every rank");
   for (const option of shared) plans.addOption(option);
   plans.action(async (recipe: string, o: PlanRecipeChoice & { svg?: string }) => {
@@ -18,6 +20,7 @@ export function planCommand(command: (usage: string, description: string) => Com
     const { name } = checked.recipe;
     output.event({ event: "plan", ...planToJson(name, found) } as { event: string });
     output.say(formatPlan(name, found));
+    if (o.cut !== undefined) output.say(`\nstages:\n${found.plan.stages.map((stage) => `  ${stage.name}: [${stage.components.join(", ")}]`).join("\n")}`);
     if (o.svg === undefined) return;
     writeFileSync(o.svg, ganttSvg(name, found));
     output.say(`drawn: ${o.svg}`);

@@ -6,7 +6,20 @@
  * CU-2: among all such cuts the one whose most expensive stage costs least; among equals, the one whose stages before it cost least too.
  * CU-3: a component is never cut: the largest is the bound, and whoever asks for more stages than components gets as many as there are.
  */
+import { RuntimeError } from "../errors.ts";
+import type { CheckResult } from "./check.ts";
+import { estimateComponent } from "./estimate.ts";
 import type { Graph, GraphNode } from "./graph.ts";
+import type { ComponentProfile } from "./profile.ts";
+
+/** The stages of a recipe by what its components were measured to cost, else by estimate. Throws ERR_PLAN when nothing is known of any. */
+export function stagesByCost({ graph, plan, recipe }: CheckResult, stages: number, profile?: readonly ComponentProfile[]): Record<string, string[]> {
+  const settings = { bf16: recipe.train.precision === "bf16", recompute: recipe.train.recompute === "block" };
+  const known = new Map((profile ?? graph.nodes.map((node) => ({ component: node.name, ...estimateComponent(node, graph, plan, settings) })))
+    .map(({ component, forward, inputGradient, weightGradient }) => [component, forward + inputGradient + weightGradient]));
+  if ([...known.values()].every((cost) => cost === 0)) throw new RuntimeError("ERR_PLAN", "plan: expected to know what some component costs, found no estimate of any. Measure: --profile.");
+  return cutStages(graph, (component) => known.get(component)!, stages);
+}
 
 /** Stage -> components, as a recipe writes them. `cost` of a component: any unit. A stage is called like its most expensive component. */
 export function cutStages({ nodes, edges }: Pick<Graph, "nodes" | "edges">, cost: (component: string) => number, stages: number): Record<string, string[]> {

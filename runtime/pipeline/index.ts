@@ -8,6 +8,8 @@ export { type ComponentReport, type ModelReport, type RankReport, formatModel, p
 export type { Plan, StageEdge, StagePlan } from "./plan.ts";
 export { type PresetName, type PresetSizes, presetNames, presetOptions, presets } from "./presets.ts";
 export type { RankPlan, RecipePlan } from "./on-paper.ts";
+export { stagesByCost } from "./cut.ts";
+export { type ComponentProfile, profileRecipe } from "./profile.ts";
 export { type PlanChoice, planRecipe } from "./plan-recipe.ts";
 export { type ScheduleChoice, scheduleNamed } from "./rank-choice.ts";
 export { formatPlan, planToJson } from "./plan-report.ts";

@@ -1,7 +1,8 @@
 /**
  * A checked recipe on paper, under one schedule: its ranks, what each holds and remembers, and how long it stands still.
  *
- * ON-1: no tensor is allocated, no data read; costs are estimates (`estimate.ts`), all ranks are equally fast, messages cost nothing.
+ * ON-1: no tensor is allocated, no data read; costs are estimates (`estimate.ts`) or were measured before (`profile.ts`), all ranks are
+ *       equally fast, messages cost nothing.
  */
 import { RuntimeError } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
@@ -13,8 +14,14 @@ import type { Plan } from "./plan.ts";
 import { type ScheduleChoice, placeSchedule } from "./rank-choice.ts";
 import { keptBytes, partialSumsOf, stateTensorsOf } from "./rank-memory.ts";
 import type { RankCosts } from "./rank-progress.ts";
+import type { ComponentProfile } from "./profile.ts";
 import { type Placement, type RankSchedule, kindF, kindI, rankAt, stagesOfRanks } from "./rank-schedule.ts";
 import { type RankSimulation, equalCosts, simulateRanks } from "./rank-simulate.ts";
+
+export interface PaperChoice extends ScheduleChoice {
+  /** What components cost here, in place of estimates. */
+  profile?: readonly ComponentProfile[];
+}
 
 /** One row of the schedule: a rank, or with tensor or context ranks the leader of a copy, whose members need the same. */
 export interface RankPlan {
@@ -40,6 +47,8 @@ export interface RecipePlan {
   layout: LayoutPlan;
   schedule: RankSchedule;
   estimates: StageEstimate[];
+  /** What costs are in: operations where they are estimates, microseconds where they were measured. */
+  unit: "operations" | "microseconds";
   ranks: RankPlan[];
   simulation: RankSimulation;
   /** Bytes per stage of one remembered microbatch. */
@@ -51,9 +60,9 @@ export interface RecipePlan {
 }
 
 /** A plan of stages under a schedule: authored for its layouts, or what copies have of a CSV. Throws ERR_SCHEDULE, ERR_PLAN. */
-export function onPaper(checked: CheckResult, plan: Plan, choice: ScheduleChoice): RecipePlan {
+export function onPaper(checked: CheckResult, plan: Plan, { profile, ...choice }: PaperChoice): RecipePlan {
   const placed = placeSchedule(plan, choice), layout = layoutOf(checked, plan, placed.placement), schedule = placed.schedule(layout.slots.map((slot) => slot.layout));
-  return { plan, layout, schedule, ...simulated(checked, plan, layout, schedule) };
+  return { plan, layout, schedule, ...simulated(checked, plan, layout, schedule, profile) };
 }
 
 function layoutOf({ recipe, graph }: CheckResult, plan: Plan, placement: Placement): LayoutPlan {
@@ -63,14 +72,15 @@ function layoutOf({ recipe, graph }: CheckResult, plan: Plan, placement: Placeme
   return layout!;
 }
 
-function simulated(checked: CheckResult, plan: Plan, layout: LayoutPlan, schedule: RankSchedule): Omit<RecipePlan, "plan" | "layout" | "schedule"> {
+function simulated(checked: CheckResult, plan: Plan, layout: LayoutPlan, schedule: RankSchedule, profile?: readonly ComponentProfile[]): Omit<RecipePlan, "plan" | "layout" | "schedule"> {
   const { graph, recipe } = checked;
-  const estimates = estimateStages(graph, plan, { bf16: recipe.train.precision === "bf16", recompute: recipe.train.recompute === "block" });
+  const estimated = estimateStages(graph, plan, { bf16: recipe.train.precision === "bf16", recompute: recipe.train.recompute === "block" });
+  const estimates = profile ? withTimes(estimated, plan, profile) : estimated;
   const activationBytes = Float64Array.from(estimates, (estimate) => estimate.activations);
-  const estimated = estimates.some((estimate) => estimate.forward > 0);
-  const simulation = simulateRanks(schedule, estimated ? costsOf(estimates) : equalCosts(schedule), { activationBytes, record: true, credits: true });
+  const known = estimates.some((estimate) => estimate.forward > 0);
+  const simulation = simulateRanks(schedule, known ? costsOf(estimates) : equalCosts(schedule), { activationBytes, record: true, credits: true });
   const ranks = rankPlans(checked, { plan, layout, schedule, estimates, simulation });
-  return { estimates, ranks, simulation, activationBytes, estimated, unsized: unsizedComponents(graph, plan.sizes) };
+  return { estimates, unit: profile ? "microseconds" : "operations", ranks, simulation, activationBytes, estimated: known, unsized: unsizedComponents(graph, plan.sizes) };
 }
 
 function rankPlans(checked: CheckResult, { plan, layout, schedule, estimates, simulation }: Pick<RecipePlan, "plan" | "layout" | "schedule" | "estimates" | "simulation">): RankPlan[] {
@@ -103,7 +113,16 @@ function partialSums(schedule: RankSchedule, rank: number, stage: number): numbe
   return order.length === 0 ? 0 : partialSumsOf(order);
 }
 
-/** In operations: all ranks are taken to be equally fast, messages to cost nothing. */
+/** The times of components in place of their operations; bytes stay estimates. */
+function withTimes(estimates: readonly StageEstimate[], plan: Plan, profile: readonly ComponentProfile[]): StageEstimate[] {
+  const times = new Map(profile.map((one) => [one.component, one]));
+  return estimates.map((estimate, stage) => {
+    const sum = (what: "forward" | "inputGradient" | "weightGradient"): number => plan.stages[stage].components.reduce((total, component) => total + (times.get(component)?.[what] ?? 0), 0);
+    return { ...estimate, forward: sum("forward"), inputGradient: sum("inputGradient"), weightGradient: sum("weightGradient") };
+  });
+}
+
+/** In the unit of the estimates: all ranks are taken to be equally fast, messages to cost nothing. */
 function costsOf(estimates: readonly StageEstimate[]): RankCosts {
   return { compute: Float64Array.from(estimates.flatMap(({ forward, inputGradient, weightGradient }) => [forward, inputGradient + weightGradient, inputGradient, weightGradient])) };
 }

@@ -7,13 +7,13 @@
  */
 import { RuntimeError } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
-import { type RecipePlan, fullest, onPaper } from "./on-paper.ts";
+import { type PaperChoice, type RecipePlan, fullest, onPaper } from "./on-paper.ts";
 import { smallestChange } from "./plan-change.ts";
-import { type ScheduleChoice, scheduleNamed } from "./rank-choice.ts";
+import { scheduleNamed } from "./rank-choice.ts";
 import { bytes as formatBytes } from "./report.ts";
 
 /** In place of what the recipe says. A CSV says itself on how many ranks. */
-export interface PlanChoice extends ScheduleChoice {
+export interface PlanChoice extends PaperChoice {
   /** Bytes that a rank may need. */
   memory?: number;
 }
@@ -21,13 +21,13 @@ export interface PlanChoice extends ScheduleChoice {
 /** Throws ERR_SCHEDULE for a schedule that cannot be, ERR_PLAN for layouts that cannot be and for memory that is not enough. */
 export function planRecipe(checked: CheckResult, { memory, ...choice }: PlanChoice = {}): RecipePlan {
   const { train: { schedule, ranks }, folder } = checked.recipe, own = choice.schedule === undefined && choice.csv === undefined;
-  const whole: ScheduleChoice = { ...(choice.csv ? {} : { ranks }), ...(own ? scheduleNamed(schedule, folder) : {}), ...choice };
+  const whole: PaperChoice = { ...(choice.csv ? {} : { ranks }), ...(own ? scheduleNamed(schedule, folder) : {}), ...choice };
   const found = onPaper(checked, checked.plan, whole);
   if (memory !== undefined) requireMemory(checked, found, memory, whole);
   return found;
 }
 
-function requireMemory(checked: CheckResult, found: RecipePlan, memory: number, choice: ScheduleChoice): void {
+function requireMemory(checked: CheckResult, found: RecipePlan, memory: number, choice: PaperChoice): void {
   const rank = fullest(found.ranks);
   if (rank.total <= memory) return;
   const parts = (["parameters", "gradients", "optimizer", "activations"] as const).map((part) => `${part} ${formatBytes(rank[part])}`).join(", ");
