@@ -2,7 +2,8 @@
  * Where the time of traced steps went, rank by rank and by cause.
  *
  * EX-1: every moment of a rank is one of: what its device did (the kind of its span); else what its host waited for; else `launching`
- *       between its first and its last work of the step, `between steps` before and after. The shares of a rank add up to 1.
+ *       between its first and its last entry of the schedule, `between steps` before and after (others are not there yet, the norm is being
+ *       added up). The shares of a rank add up to 1.
  * EX-2: a moment in which a rank waits for another's tensor or credit has a first cause: whoever is at work at the end of the chain of
  *       those who wait for each other. A chain that closes, or ends at a rank that neither works nor waits, ends there.
  */
@@ -49,7 +50,9 @@ class Walk {
     const device = this.#device[this.#d];
     if (device && device.begin <= time) return device;
     while (this.#h < this.#host.length && this.#host[this.#h].end <= time) this.#h++;
-    return this.#host.slice(this.#h, this.#h + 8).find(({ begin, end }) => begin <= time && time < end);
+    // of several waits at once the last to end is the one that holds things up
+    const waits = this.#host.slice(this.#h).filter(({ begin, end }) => begin <= time && time < end);
+    return waits.reduce<Span | undefined>((last, span) => (last && last.end >= span.end ? last : span), undefined);
   }
 }
 
@@ -75,7 +78,7 @@ interface Tally { shares: Map<Cause, number>; waitedFor: Map<string, { rank: str
 function tally({ step, begin, end }: { step: number; begin: number; end: number }, ranks: readonly RankSpans[], tallies: readonly Tally[]): void {
   const of = ranks.map(({ spans }) => spans.filter((span) => span.begin < end && span.end > begin));
   const walks = of.map((spans) => new Walk(spans));
-  const worked = of.map((spans) => spans.filter((span) => span.step === step && span.on === "device"))
+  const worked = of.map((spans) => spans.filter((span) => span.step === step && (span.kind === "compute" || span.kind === "transfer")))
     .map((spans) => ({ from: Math.min(...spans.map((span) => span.begin), Infinity), to: Math.max(...spans.map((span) => span.end), -Infinity) }));
   const number = new Map(ranks.map(({ rank }, i) => [rank, i]));
   const times = [...new Set([begin, ...of.flat().flatMap((span) => [span.begin, span.end]), end])].filter((t) => t >= begin && t <= end).sort((a, b) => a - b);

@@ -1,10 +1,11 @@
 import { type ActorContext, type RefOf, defineActor } from "../actor/index.ts";
 import { type ShardEntry, saveShard } from "../checkpoint/index.ts";
 import { RuntimeError, fromFailure } from "../errors.ts";
-import { type EventLoopMeter, measureEventLoop } from "../metrics/index.ts";
+import { type EventLoopMeter, type Span, type Timeline, createTimeline, measureEventLoop, monotonicUs } from "../metrics/index.ts";
+import { native } from "../native.ts";
 import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
 import type { HostBatch, ProcessStats } from "../plugin/index.ts";
-import { type Tensor, fastBf16, memory } from "../tensor/index.ts";
+import { type Tensor, fastBf16, fence, memory } from "../tensor/index.ts";
 import type { Transport } from "../transport/index.ts";
 import { type CheckResult } from "./check.ts";
 import { Feed, type StepHeader, headerOf } from "./feed.ts";
@@ -61,6 +62,7 @@ export interface Link { lane: Lane; ref: RefOf<typeof rank>; credits: Map<string
 export interface RankState {
   setup: RankSetup;
   meter: EventLoopMeter;
+  timeline: Timeline;
   name: string;
   model?: StageModel;
   work?: Work;
@@ -83,7 +85,7 @@ export const rank = defineActor({
   interleave: ["deliver", "release", "credit"],
 
   init: (setup: RankSetup): RankState => ({
-    setup, meter: measureEventLoop(), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false,
+    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false,
   }),
 
   endpoints: {
@@ -128,16 +130,17 @@ export const rank = defineActor({
 
     /** On the loader's rank: reads the batch of a step and says what everybody must know before its first forward. */
     async header(state: RankState, { step }: { step: number }): Promise<StepHeader> {
-      state.batch = await state.feed!.batch(step);
+      state.batch = await state.timeline.host({ kind: "loader", name: `batch ${step}`, step }, () => state.feed!.batch(step));
       return headerOf(state.batch);
     },
 
     /** Runs the schedule of one step up to, not including, the optimizer. */
-    async step(state: RankState, { header }: { header: StepHeader }, { signal }: ActorContext): Promise<RankReport> {
+    async step(state: RankState, { header, trace }: { header: StepHeader; trace: boolean }, { signal }: ActorContext): Promise<RankReport> {
+      state.timeline.on = trace;
       if (!state.stepped) state.meter.reset(); // how the event loop fares while training, not while loading
       state.stepped = true;
       const run = new StepRun({
-        rank: state.name, model: modelOf(state), work: workOfRank(state), header, batch: state.batch, inbox: state.inbox, link: (peer) => linkTo(state, peer), signal,
+        rank: state.name, model: modelOf(state), work: workOfRank(state), header, batch: state.batch, inbox: state.inbox, link: (peer) => linkTo(state, peer), signal, timeline: state.timeline,
       });
       try {
         const { report, gradients, sums } = await run.run();
@@ -152,8 +155,10 @@ export const rank = defineActor({
     /** The optimizer's part of the step, and what comes after it; the gradients and sums of `step` are used up. */
     async apply(state: RankState, settings: UpdateSettings): Promise<void> {
       const { parameters, optimizer, nodes } = modelOf(state);
-      if (state.gradients) applyGradients(parameters, state.gradients, optimizer, settings);
-      if (state.sums) applySums(nodes, state.sums);
+      state.timeline.device({ kind: "optimizer", name: "update", step: settings.step }, () => {
+        if (state.gradients) applyGradients(parameters, state.gradients, optimizer, settings);
+        if (state.sums) applySums(nodes, state.sums);
+      });
       state.gradients = state.sums = undefined;
     },
 
@@ -164,6 +169,12 @@ export const rank = defineActor({
       return entries;
     },
 
+    /** What the traced steps did here, and what this host's clock says now. */
+    async spans(state: RankState): Promise<{ spans: Span[]; nowUs: number }> {
+      await fence();
+      return { spans: state.timeline.take(), nowUs: monotonicUs() };
+    },
+
     async stats(state: RankState): Promise<ProcessStats> {
       return { memory: memory(), eventLoop: state.meter.read(), loader: state.model?.loader?.stats() ?? {} };
     },
@@ -171,7 +182,8 @@ export const rank = defineActor({
     async deliver(state: RankState, { descriptors, from, ...message }: Delivery, context: ActorContext): Promise<void> {
       const link = linkTo(state, from);
       try {
-        const { tensors, done } = await link.lane.receive(descriptors, context.attachments);
+        const label = { kind: "transfer", name: `${message.carries} ${message.microbatch} of ${from}`, step: message.step, microbatch: message.microbatch, peer: from } as const;
+        const { tensors, done } = await state.timeline.device(label, () => link.lane.receive(descriptors, context.attachments));
         state.inbox.put(messageKey(message), tensors);
         const leases = await done;
         if (leases.length > 0) link.ref.release.cast({ from: state.name, leases });

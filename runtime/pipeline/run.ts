@@ -3,8 +3,9 @@ import { cpus } from "node:os";
 import { type ActorSystem, createActorSystem, type RefOf } from "../actor/index.ts";
 import { type ShardEntry } from "../checkpoint/index.ts";
 import { RuntimeError } from "../errors.ts";
+import { monotonicUs } from "../metrics/index.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
-import { type LaneName, type Whereabouts, chooseLane, laneOffers } from "../parallel/index.ts";
+import { type LaneName, type Whereabouts, chooseLane, laneOffers, whereabouts } from "../parallel/index.ts";
 import type { OptimizerComponent, ProcessStats } from "../plugin/index.ts";
 import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
 import type { CheckResult } from "./check.ts";
@@ -14,12 +15,13 @@ import type { Launcher, WorkerHandle, WorkerSpec } from "./launcher.ts";
 import type { StageModelOptions } from "./model.ts";
 import { FailureWatch } from "./failure-watch.ts";
 import { type RankReport, rank, rankNode } from "./rank.ts";
-import { stagesOfRank } from "./rank-schedule.ts";
+import { type RankSchedule, stagesOfRank } from "./rank-schedule.ts";
 import { combineScalars } from "./update.ts";
 import { choosePrecision } from "./precision.ts";
 import type { Precision } from "../tensor/index.ts";
 import { formatRecipe } from "./recipe.ts";
 import type { StepRunner } from "./step-runner.ts";
+import type { RankSpans } from "./trace.ts";
 
 export interface PipelineOptions {
   launcher: Launcher;
@@ -100,7 +102,7 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const loaderIndex = names.indexOf(rankOfComponent(checked, checked.loader));
   const header: Crew["header"] = (step, timeoutMs) =>
     refs[loaderIndex].header.call({ step }, { timeoutMs }).catch((error: unknown) => { throw c.watch.blame(names[loaderIndex], error); });
-  return new PipelineRunner(checked, c, { ask, header, lanes, precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
+  return new PipelineRunner(checked, c, { ask, header, lanes, hosts: met.map(({ whereabouts: { host } }) => host), precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
 }
 
 interface Crew {
@@ -109,6 +111,8 @@ interface Crew {
   /** Asks the loader's rank for what all must know before a step. */
   header(step: number, timeoutMs: number): Promise<StepHeader>;
   lanes: Map<string, LaneName>;
+  /** Of every rank: what `Whereabouts` calls its host. */
+  hosts: readonly string[];
   precision: Precision;
   parameters: number;
   warnings: string[];
@@ -137,18 +141,36 @@ class PipelineRunner implements StepRunner {
     this.#optimizer = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   }
 
-  step(step: number): ReturnType<StepRunner["step"]> {
-    const { watch } = this.c;
-    watch.at(step);
-    return watch.guard(this.#step(step));
+  get schedule(): RankSchedule {
+    return this.checked.schedule;
   }
 
-  async #step(step: number): ReturnType<StepRunner["step"]> {
+  step(step: number, { trace = false } = {}): ReturnType<StepRunner["step"]> {
+    const { watch } = this.c;
+    watch.at(step);
+    return watch.guard(this.#step(step, trace));
+  }
+
+  /** Clocks of other hosts are set to ours by the middle of a call: right to half of what it takes. */
+  async spans(): Promise<RankSpans[]> {
+    const here = whereabouts().host;
+    const found = await this.c.watch.guard(this.crew.ask(async (ref) => {
+      const asked = monotonicUs(), { spans, nowUs } = await ref.spans.call();
+      return { spans, ahead: nowUs - (asked + monotonicUs()) / 2 };
+    }));
+    return this.checked.schedule.ranks.map((rank, i) => {
+      const host = this.processes.find((process) => process.stage === rank)!.host, { spans, ahead } = found[i];
+      const shift = this.crew.hosts[i] === here ? 0 : ahead;
+      return { rank, host: host ?? "localhost", spans: spans.map((span) => ({ ...span, begin: span.begin - shift, end: span.end - shift })) };
+    });
+  }
+
+  async #step(step: number, trace: boolean): ReturnType<StepRunner["step"]> {
     const { recipe } = this.checked;
     const begun = performance.now();
     const timeoutMs = Math.max(leastStepMs, stepPatience * this.#slowestMs);
     const header = await (this.#next?.step === step ? this.#next.header : this.crew.header(step, timeoutMs));
-    const running = this.crew.ask((ref) => ref.step.call({ header }, { timeoutMs }));
+    const running = this.crew.ask((ref) => ref.step.call({ header, trace }, { timeoutMs }));
     // Asked for now, answered by the loader after its share of this step: the next batch is read while this one trains.
     this.#next = undefined;
     if (step + 1 < recipe.train.steps) {

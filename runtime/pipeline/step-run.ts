@@ -1,5 +1,6 @@
 import { GradientTree } from "../autograd/index.ts";
 import { reshape } from "../ops/index.ts";
+import type { SpanKind, SpanLabel, Timeline } from "../metrics/index.ts";
 import type { HostBatch } from "../plugin/index.ts";
 import type { Tensor } from "../tensor/index.ts";
 import type { StepHeader } from "./feed.ts";
@@ -23,6 +24,7 @@ export interface StepRunInput {
   link(peer: string): Link;
   /** Ends the waiting (STG-5). */
   signal: AbortSignal;
+  timeline: Timeline;
 }
 
 /** What comes out of it: the caller owns the tensors. */
@@ -58,7 +60,8 @@ export class StepRun {
   async run(): Promise<StepRunResult> {
     for (const entry of this.o.work.entries) {
       this.#signal.throwIfAborted();
-      this.#compute(entry, await this.#take(entry));
+      const taken = await this.#take(entry);
+      this.o.timeline.device(this.#label("compute", entry), () => this.#compute(entry, taken));
       await this.#give(entry);
       if (entry.last) this.#finish(entry);
     }
@@ -75,7 +78,7 @@ export class StepRun {
 
   /** The entry's messages, all of them (RL-2). */
   async #take(entry: WorkEntry): Promise<Crossing> {
-    const waits = entry.takes.map(async (route) => (route.local ? this.#takeLocal(entry, route) : this.o.inbox.take(messageKey(this.#name(entry, route)), this.#signal)));
+    const waits = entry.takes.map(async (route) => (route.local ? this.#takeLocal(entry, route) : this.#takeSent(entry, route)));
     try {
       const taken = await Promise.all(waits);
       for (const { local, peer, edge, carries } of entry.takes) if (!local) this.o.link(peer).ref.credit.cast({ from: this.o.rank, edge, carries });
@@ -84,6 +87,17 @@ export class StepRun {
       for (const each of await Promise.allSettled(waits)) if (each.status === "fulfilled") disposeAll(each.value);
       throw error;
     }
+  }
+
+  #takeSent(entry: WorkEntry, route: Route): Promise<Crossing> {
+    const taken = (): Promise<Crossing> => this.o.inbox.take(messageKey(this.#name(entry, route)), this.#signal);
+    return this.o.timeline.host(this.#label("wait-for-input", entry, route), taken);
+  }
+
+  /** What the timeline calls an entry, or a message of it. */
+  #label(kind: SpanKind, { stage, kind: what, microbatch }: WorkEntry, route?: Route): SpanLabel {
+    const name = route ? `${route.carries} ${microbatch} ${kind === "wait-for-input" ? "of" : "to"} ${route.peer}` : `${what}${microbatch}`;
+    return { kind, name, step: this.o.header.step, stage, microbatch, peer: route?.peer };
   }
 
   #takeLocal(entry: WorkEntry, route: Route): Crossing {
@@ -126,8 +140,8 @@ export class StepRun {
       const tensors = route.carries === "activations" ? activationsOf(underWay, route) : this.#gradientsOf(underWay, route), name = this.#name(entry, route);
       if (route.local) return void this.#handedOver.set(messageKey(name), viewsOf(tensors));
       const { lane, ref, credits } = this.o.link(route.peer);
-      await credits.get(wayKey(route))!.acquire(this.#signal);
-      const sent = lane.send(tensors).then(({ descriptors, attachments }) => ref.deliver.cast({ ...name, from: this.o.rank, descriptors }, { attachments }));
+      await this.o.timeline.host(this.#label("wait-for-credit", entry, route), () => credits.get(wayKey(route))!.acquire(this.#signal));
+      const sent = this.o.timeline.device(this.#label("transfer", entry, route), () => lane.send(tensors)).then(({ descriptors, attachments }) => ref.deliver.cast({ ...name, from: this.o.rank, descriptors }, { attachments }));
       sent.catch(this.#fail);
       underWay.sending.push(sent);
     }));

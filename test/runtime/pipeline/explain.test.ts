@@ -61,7 +61,7 @@ describe("explain", () => {
   const rounded = (shares: object): object => Object.fromEntries(Object.entries(shares).map(([cause, share]) => [cause, Math.round(1650 * (share as number))]));
 
   it("EX-1 gives every moment of a rank one cause", () => {
-    assert.deepEqual(rounded(encoder.shares), { compute: 600, transfer: 20, optimizer: 50, "wait-for-input": 880, launching: 100 });
+    assert.deepEqual(rounded(encoder.shares), { compute: 600, transfer: 20, optimizer: 50, "wait-for-input": 880, "between steps": 100 });
     assert.deepEqual(rounded(decoder.shares), { compute: 1200, "wait-for-input": 90, "between steps": 360 });
     for (const { shares } of [encoder, decoder]) assert.ok(Math.abs(Object.values(shares).reduce((sum, share) => sum + share, 0) - 1) < 1e-12);
   });
@@ -77,7 +77,7 @@ describe("explain", () => {
       { rank: "a", host: "h", spans: [compute("a", "F0", 0, 100)] }, { rank: "b", host: "h", spans: [wait("a")] }, { rank: "c", host: "h", spans: [wait("b")] },
     ]));
     assert.deepEqual(chain.ranks[2].waitedFor, [{ rank: "a", what: "compute", share: 1 }]);
-    const circle = explainTrace(traceOf("circle", [{ rank: "a", host: "h", spans: [wait("b")] }, { rank: "b", host: "h", spans: [wait("a")] }]));
+    const circle = explainTrace(traceOf("circle", [{ rank: "a", host: "h", spans: [wait("b")] }, { rank: "b", host: "h", spans: [wait("a")] }, { rank: "c", host: "h", spans: [compute("c", "F0", 0, 100)] }]));
     assert.deepEqual(circle.ranks[0].waitedFor, [{ rank: "b", what: "wait-for-input", share: 1 }]);
   });
 
