@@ -5,6 +5,7 @@
  * L-2: `counts` are those of the whole batch, the same however it is cut into microbatches.
  * L-3: objective `joint` hides parts of a page (MLM, MIM, WPA); `answer` asks about it (prompt, decoder sequence, boxes).
  * L-4: broken data is left out, counted in `stats()` and listed in `faults()`; what was cut to fit is counted.
+ * L-5: with `max_cost` a step takes as many pages as fit, and losses stay exact: they divide by the counts of the pages it took (`cost.ts`).
  */
 import { z } from "zod";
 import {
@@ -12,7 +13,9 @@ import {
   type Split, type Task, type Tokenizer,
 } from "../../runtime/index.ts";
 import { collateAnswer, collateJoint, type AnswerRow, type JointRow } from "./collate.ts";
+import { CappedSteps, cutByCost, type PageCost } from "./cost.ts";
 import { readCorpus, type Corpus, type CorpusPage } from "./corpus.ts";
+import { padded } from "./host-tensors.ts";
 import { alignmentLabels, blockMask, corrupt, spanMask } from "./masking.ts";
 import { contiguous, EpochOrder, evaluationStep, site, stream } from "./order.ts";
 import { readPage } from "./page-file.ts";
@@ -50,8 +53,19 @@ const options = z.strictObject({
   mask_image: z.number().min(0).max(1).default(0.4),
   /** false: answers are text alone. */
   boxes: z.boolean().default(true),
+  /**
+   * Most that a microbatch may cost: its pages times (patches + longest text, of questions also prompt and answer). A step then takes as
+   * many of the next pages as fit, at most `batch`, cut into microbatches by cost. Absent: `batch` pages, as many in every microbatch.
+   * A plan reckons with batch / microbatches pages of full length: a larger `max_cost` than these can need more memory than it says.
+   */
+  max_cost: z.int().positive().optional(),
 }).refine((o) => o.image_size % o.patch_size === 0, { message: "image_size must be a multiple of patch_size", path: ["image_size"] })
-  .refine((o) => (o.image_size / o.patch_size) % o.merge === 0, { message: "merge must divide the patches per side, image_size / patch_size", path: ["merge"] });
+  .refine((o) => (o.image_size / o.patch_size) % o.merge === 0, { message: "merge must divide the patches per side, image_size / patch_size", path: ["merge"] })
+  .refine((o) => o.max_cost === undefined || o.max_cost >= largestPage(o), { message: "max_cost must hold the largest page: patches + max_text (of questions + max_prompt + max_answer), rounded up to multiples of 8", path: ["max_cost"] });
+
+/** What one page can cost at most. */
+const largestPage = (o: { image_size: number; patch_size: number; objective: string; max_text: number; max_prompt: number; max_answer: number }): number =>
+  (o.image_size / o.patch_size) ** 2 + padded([o.max_text]) + (o.objective === "joint" ? 0 : padded([o.max_prompt]) + padded([o.max_answer]));
 
 type Options = z.output<typeof options>;
 
@@ -108,6 +122,8 @@ class ShardLoader implements DataLoader {
   #asked: { page: ReadyPage; question: ReadyPage["questions"][number] }[] = [];
   #faults: Fault[] = [];
   #stats: Record<string, number> = {};
+  /** With a cap, by seed and sizes of a run. */
+  readonly #steps = new Map<string, CappedSteps>();
 
   constructor(o: Options, { tokenizer, prompt = tokenizer }: { tokenizer: Tokenizer; prompt?: Tokenizer }, task: Task, resolve: (path: string) => string) {
     this.#options = o;
@@ -134,21 +150,45 @@ class ShardLoader implements DataLoader {
 
   async batch({ step, seed, batch, microbatches }: { step: number; seed: number; batch: number; microbatches: number }): Promise<HostBatch> {
     await this.open();
-    const draws = Array.from({ length: batch }, (_, i) => step * batch + i);
-    const parts = contiguous(batch, microbatches);
+    const [first, end] = this.#options.max_cost === undefined ? [step * batch, (step + 1) * batch] : this.#capped(seed, batch, microbatches).draws(step);
+    const draws = Array.from({ length: end - first }, (_, i) => first + i);
     if (this.#options.objective === "joint") {
-      const pages = this.#pages.train!;
-      const rows = draws.map((draw) => this.#jointRow(pages[this.#order!.item(seed, draw)], { seed, step, sample: draw }));
-      byLength(rows);
-      return hostBatch(step, parts.map(([from, to]) => collateJoint(rows.slice(from, to), this.#shape())));
+      const rows = byLength(draws.map((draw) => this.#jointRow(this.#drawn(seed, draw), { seed, step, sample: draw })));
+      return hostBatch(step, this.#parts(rows, microbatches).map(([from, to]) => collateJoint(rows.slice(from, to), this.#shape())));
     }
-    const rows = draws.map((draw) => {
-      const { page, question } = this.#asked[this.#order!.item(seed, draw)];
-      const wording = stream({ seed, step, sample: draw, site: site.wording }).randint(0, question.wordings.length - 1);
-      return answerRow(page, question.dialogues[wording], draw);
-    });
-    byLength(rows);
-    return hostBatch(step, parts.map(([from, to]) => collateAnswer(rows.slice(from, to), this.#shape())));
+    const rows = byLength(draws.map((draw) => this.#answerRow(seed, step, draw)));
+    return hostBatch(step, this.#parts(rows, microbatches).map(([from, to]) => collateAnswer(rows.slice(from, to), this.#shape())));
+  }
+
+  #drawn(seed: number, draw: number): ReadyPage {
+    return this.#pages.train![this.#order!.item(seed, draw)];
+  }
+
+  #answerRow(seed: number, step: number, draw: number): AnswerRow {
+    const { page, question } = this.#asked[this.#order!.item(seed, draw)];
+    const wording = stream({ seed, step, sample: draw, site: site.wording }).randint(0, question.wordings.length - 1);
+    return answerRow(page, question.dialogues[wording], draw);
+  }
+
+  /** Rows into microbatches. */
+  #parts(rows: readonly (JointRow | AnswerRow)[], microbatches: number): [from: number, to: number][] {
+    return this.#options.max_cost === undefined ? contiguous(rows.length, microbatches) : cutByCost(rows.map(pageCost), this.#patches(), microbatches).cuts;
+  }
+
+  #patches(): number {
+    return (this.#options.image_size / this.#options.patch_size) ** 2;
+  }
+
+  #capped(seed: number, batch: number, microbatches: number): CappedSteps {
+    const key = `${seed} ${batch} ${microbatches}`, known = this.#steps.get(key);
+    if (known) return known;
+    const made = new CappedSteps({ batch, microbatches, fits: (step, from, to) => {
+      const draws = Array.from({ length: to - from }, (_, i) => from + i);
+      const rows = byLength(draws.map((draw) => (this.#options.objective === "joint" ? { text: this.#drawn(seed, draw).text } : this.#answerRow(seed, step, draw))));
+      return cutByCost(rows.map(pageCost), this.#patches(), microbatches).most <= this.#options.max_cost!;
+    } });
+    this.#steps.set(key, made);
+    return made;
   }
 
   /** One example per page and field, in the field's first wording. */
@@ -206,6 +246,7 @@ class ShardLoader implements DataLoader {
     this.#pages = {};
     this.#asked = [];
     this.#order = undefined;
+    this.#steps.clear();
     this.#faults = [];
   }
 
@@ -271,8 +312,12 @@ function answerRow(page: ReadyPage, dialogue: DialogueText, sampleId: number): A
 }
 
 /** Pages of like length share a microbatch: it is padded to its longest, and padding costs as much as text. Ties keep the order drawn. */
-function byLength(rows: { text: PageText }[]): void {
-  rows.sort((a, b) => a.text.ids.length - b.text.ids.length);
+function byLength<Row extends { text: PageText }>(rows: Row[]): Row[] {
+  return rows.sort((a, b) => a.text.ids.length - b.text.ids.length);
+}
+
+function pageCost(row: { text: PageText; dialogue?: DialogueText }): PageCost {
+  return { tokens: [row.text.ids, ...(row.dialogue ? [row.dialogue.promptIds, row.dialogue.ids] : [])].map((ids) => padded([ids.length])) };
 }
 
 function hostBatch(step: number, parts: { microbatch: HostMicrobatch; counts: Record<string, number> }[]): HostBatch {

@@ -209,7 +209,7 @@ class Training {
       for (const { name, bytes } of this.#modelFiles) writeFileSync(join(partial, name), bytes, { flush: true });
       this.#checkpoint = commitCheckpoint(root, partial, {
         version: manifestVersion, step, seed: recipe.seed, tensors, recipe: "recipe.yaml", files: Object.fromEntries(this.#modelFiles.map(({ path, name }) => [path, name])),
-        ledger: { step, samplesSeen: step * recipe.train.batch },
+        ledger: { step, samplesSeen: (this.#resumed?.manifest.ledger.samplesSeen ?? 0) + this.#pages },
         topology: { stages: this.o.inProcess ? { model: this.checked.graph.nodes.map((node) => node.name) } : Object.fromEntries(plan.stages.map((stage) => [stage.name, stage.components])) },
         losses: { first: this.#first?.losses, last: this.#last?.losses },
       }, recipe.train.checkpoint.keep);
