@@ -77,6 +77,13 @@ export const llamaEncoder = definePlugin({
     if (share_base) return { refused: { option: "share_base", because: "the base leaves as one tensor, which no member has" } };
     return { ...nn.llamaTensorPlan("text.layers.*"), vocabulary: ["text.embed_tokens", ...(lm_head === "none" ? [] : ["text.lm_head"])], divides: { heads, kv_heads, hidden, vocabulary } };
   },
+  context: ({ attention, window, attention_dropout, lora }) => {
+    const because = "it speaks of places in the whole text";
+    if (attention === "s2") return { refused: { option: "attention: s2", because } };
+    if (attention === "causal" && window) return { refused: { option: "window", because } };
+    if (attention_dropout > 0) return { refused: { option: "attention_dropout", because } };
+    return (lora?.dropout ?? 0) > 0 ? { refused: { option: "lora.dropout", because } } : {};
+  },
   create(o): TensorComponent & { adapters: nn.AdapterSet } {
     const table = nn.embedding({ count: o.vocabulary, width: o.width });
     const layers = Array.from({ length: o.layers }, (_, i) => nn.llamaLayer({
@@ -109,8 +116,11 @@ export const llamaEncoder = definePlugin({
       const invFreq = fromArray(frequencies, [o.head_dim / 2], widened(embedded.dtype));
       const causal = o.attention === "causal" || (o.attention === "s2" && o.s2.causal);
       const window = causal && !groups ? o.window ?? undefined : undefined;
-      const states = layers.reduce((h, layer) => nn.throughBlock(context, () =>
-        layer.forward(h, { positions, invFreq, keyMask, causal, window, groups: groups?.rule, keys: context })), x);
+      const { tokens: share } = context;
+      const states = nn.overTokens(share, { x, positions, keyMask }, (own) => {
+        const input = { positions: own.positions, keyMask: own.keyMask, invFreq, causal, window, groups: groups?.rule, keys: context, share };
+        return layers.reduce((h, layer) => nn.throughBlock(context, () => nn.entering(share, layer.parameters(), () => layer.forward(h, input))), own.x);
+      });
       return norm.forward(padded === length ? states : slice(states, 1, 0, length));
     }
 

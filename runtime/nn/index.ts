@@ -15,3 +15,4 @@ export { type BertLayer, bertLayer } from "./transformer-bert.ts";
 export { type KeyValueCache, type LlamaLayer, type LlamaLayerInput, type LlamaLayerOptions, growCache, llamaLayer, llamaParts, llamaStackSize, llamaTensorPlan, pickCache, releaseCache } from "./transformer-llama.ts";
 export { type MultiwayBlock, type MultiwayBlockInput, type MultiwayBlockOptions, multiwayBlock } from "./transformer-multiway.ts";
 export { type ClipBlock, type ClipBlockOptions, type Start, clipBlock } from "./transformer-clip.ts";
+export { type ContextDeclaration, type TokenShare, type Tokens, entering, overTokens } from "./token-share.ts";

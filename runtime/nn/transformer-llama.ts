@@ -6,6 +6,7 @@ import type { Adaptable } from "./lora.ts";
 import { entered, headsOf } from "./members.ts";
 import { type Module, collect } from "./parameter.ts";
 import type { TensorPlan } from "./tensor-plan.ts";
+import type { TokenShare } from "./token-share.ts";
 
 export interface LlamaLayerOptions {
   width: number;
@@ -46,6 +47,8 @@ export interface LlamaLayerInput {
   cache?: { at: Tensor; room: KeyValueCache };
   /** What dropout is keyed by, in attention and in adapters. */
   keys?: Randomness;
+  /** Where x holds this member's tokens only (`overTokens`). */
+  share?: TokenShare;
 }
 
 export interface LlamaLayer extends Module {
@@ -88,7 +91,7 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
   return {
     linears: { ...under("self_attn", projections), ...under("mlp", feedForward.linears) },
     parameters: () => collect({ self_attn, mlp: feedForward, input_layernorm, post_attention_layernorm }),
-    forward(x, { positions, invFreq, keyMask, causal, window, groups, cache, keys }) {
+    forward(x, { positions, invFreq, keyMask, causal, window, groups, cache, keys, share }) {
       const h = input_layernorm.forward(x), shared = entered(h, q_proj.weight);
       const own = { heads: headsOf(heads, q_proj.weight.split).heads, kvHeads: headsOf(kvHeads, k_proj.weight.split).heads };
       const q = ops.rope(q_proj.forward(h, keys, shared), positions, invFreq, { heads: own.heads });
@@ -98,7 +101,7 @@ export function llamaLayer({ width, heads, kvHeads = heads, headDim = width / he
         k = written(cache.room, "k", k, cache.at, keyMask!.shape[1]);
         v = written(cache.room, "v", v, cache.at, keyMask!.shape[1]);
       }
-      const seen = ops.attention({ q, k, v, keyMask, ...own, causal, window, groups, dropout: dropped(keys) });
+      const seen = (share?.attention ?? ops.attention)({ q, k, v, keyMask, ...own, causal, window, groups, dropout: dropped(keys) });
       x = ops.add(x, o_proj.forward(seen, keys));
       return ops.add(x, feedForward.forward(post_attention_layernorm.forward(x), keys));
     },

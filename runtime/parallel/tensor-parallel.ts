@@ -8,13 +8,11 @@
  * TP-3: `joined` gives back the whole, from all members, for a checkpoint that any layout loads.
  * Source: Shoeybi et al. 2019 (Megatron-LM).
  */
-import { defineOp, withoutRecording } from "../autograd/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { type Members, type Parameter, type Parameters, type TensorPlan, joinShares, namesUnder } from "../nn/index.ts";
-import { slice } from "../ops/index.ts";
 import { type HostArray, type Shape, type Tensor, clone, toHostArray, viewOf } from "../tensor/index.ts";
+import { enter, gather, leave, part } from "./collective-ops.ts";
 import type { Group } from "./collectives.ts";
-
 
 /** A process's place among those that share components out. The group need not be there before the first forward. */
 export interface TensorPlace { rank: number; size: number; group(): Group }
@@ -27,42 +25,6 @@ export const membersOf = ({ rank, size, group }: TensorPlace): Members => ({
   leave: (x) => leave(x, group()),
   gather: (x, axis) => gather(x, group(), axis),
   part: (x, axis) => part(x, group(), axis),
-});
-
-const enter = defineOp({
-  name: "enter",
-  operands: ["x"],
-  forward: (x: Tensor, group: Group) => ({ output: viewOf(x, x.shape, "enter"), saves: group }),
-  gradients: { x: (dy, group) => summed(clone(dy), group) },
-});
-
-const leave = defineOp({
-  name: "leave",
-  operands: ["x"],
-  forward: (x: Tensor, group: Group) => ({ output: summed(viewOf(x, x.shape, "leave"), group), saves: undefined }),
-  gradients: { x: (dy) => dy },
-});
-
-function summed(x: Tensor, group: Group): Tensor {
-  if (x.size > 0) group.allReduce(x);
-  return x;
-}
-
-const gather = defineOp({
-  name: "gather",
-  operands: ["x"],
-  forward: (x: Tensor, group: Group, axis: number) => ({ output: group.allGather(x, axis), saves: { group, axis, length: x.shape[axis] } }),
-  gradients: { x: (dy, { group, axis, length }) => slice(dy, axis, group.rank * length, length) },
-});
-
-const part = defineOp({
-  name: "part",
-  operands: ["x"],
-  forward(x: Tensor, group: Group, axis: number) {
-    const length = x.shape[axis] / group.size;
-    return { output: withoutRecording(() => slice(x, axis, group.rank * length, length)), saves: { group, axis } };
-  },
-  gradients: { x: (dy, { group, axis }) => group.allGather(dy, axis) },
 });
 
 /** Puts splits on a component's parameters, as its plugin declares. Before they have values. Throws ERR_PLUGIN for a path that names nothing. */

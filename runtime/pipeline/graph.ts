@@ -5,7 +5,7 @@
  * G-2: every edge agrees in dtype and in every dimension; a dimension's name has one value in the whole graph.
  * G-3: an edge carries a gradient when both ports do and something before it learns. A gradient is never stopped silently.
  */
-import type { Members, Parameters } from "../nn/index.ts";
+import type { Members, Parameters, TokenShare } from "../nn/index.ts";
 import type { Plugin } from "../plugin/define.ts";
 import type { Components, Kind } from "../plugin/kinds.ts";
 import type { Dim, Ports } from "../plugin/ports.ts";
@@ -34,6 +34,8 @@ export interface GraphNode {
   frozen: boolean;
   /** Where the component is shared out over a tensor group. */
   members?: Members;
+  /** Where the tokens of its sequences are shared out over a context group. */
+  tokens?: TokenShare;
 }
 
 export type End = readonly [component: string, port: string];

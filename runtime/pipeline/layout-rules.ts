@@ -76,6 +76,7 @@ class Rules {
         fix: `Each copy takes as many: set train.microbatches to ${Math.ceil(microbatches / layout.data) * layout.data}, or take another number of copies.`,
       });
     }
+    if (layout.context > 1) this.#sharesTokens(node, layout.context);
     for (const axis of ["tensor", "context"] as const) {
       if (layout[axis] === 1 || Object.keys(node.parameters).length === 0 || declares(node, axis)) continue;
       this.#once([...path, axis], {
@@ -96,6 +97,15 @@ class Rules {
       if (size % count === 0) continue;
       this.#once(path, { expected: `a number of members that divides the ${size} ${what.replaceAll("_", " ")} of ${node.name} (${node.use})`, found: String(count), fix: "Every member has as many." });
     }
+  }
+
+  /** What the plugin says of its sequences. */
+  #sharesTokens(node: GraphNode, count: number): void {
+    const refused = node.plugin.context?.(node.options).refused;
+    if (!refused) return;
+    this.#once([...this.#written(node), "context"], {
+      expected: `1, since ${node.name} (${node.use}) has ${refused.option}: ${refused.because}`, found: String(count), fix: `Change that option, or give ${node.name} a stage and a layout of its own.`,
+    });
   }
 
   /** What the data copies are to share out. */

@@ -56,7 +56,7 @@ export class MicrobatchPass {
       const wants = new Set(edges.filter((edge) => edge.gradient).map((edge) => edge.to[1]));
       const addUp = this.context.training ? (name: string, tensor: Tensor) => void this.#sums.set(outputKey(node.name, name), tensor) : undefined;
       outputs = this.#withValues(node, () => {
-        const pass = forwardPass(node.component as TensorComponent, inputs, wants, told(this.context, { recompute: this.graph.recompute, members: node.members, addUp }));
+        const pass = forwardPass(node.component as TensorComponent, inputs, wants, told(this.context, { recompute: this.graph.recompute, members: node.members, tokens: node.tokens, addUp }));
         this.#passes.set(node.name, pass);
         return this.residence ? outliving(node, pass.outputs) : pass.outputs;
       });
@@ -182,6 +182,6 @@ function outliving(node: GraphNode, outputs: Readonly<Record<string, Tensor>>): 
 }
 
 /** The context with more; what it computes when asked (`trainer/compiled-step.ts` watches that) is not asked here. */
-function told(context: ForwardContext, more: Pick<ForwardContext, "addUp" | "recompute" | "members">): ForwardContext {
+function told(context: ForwardContext, more: Pick<ForwardContext, "addUp" | "recompute" | "members" | "tokens">): ForwardContext {
   return Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(context), ...Object.getOwnPropertyDescriptors(more) }) as ForwardContext;
 }

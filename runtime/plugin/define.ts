@@ -9,7 +9,7 @@ import type { z } from "zod";
 import type { Components, Kind } from "./kinds.ts";
 import { kinds } from "./kinds.ts";
 import type { Ports } from "./ports.ts";
-import type { TensorDeclaration } from "../nn/index.ts";
+import type { ContextDeclaration, TensorDeclaration } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 
 /** What a plugin may ask of the one who builds it. */
@@ -44,6 +44,8 @@ export interface PluginDefinition<K extends Kind, S extends z.ZodType> {
   maxDims?(options: z.output<S>, known: Readonly<Record<string, number>>): Record<string, number>;
   /** How its weights are shared out over a tensor group (D-3 holds for it too); absent: they are not. `{}`: every member does the same. */
   tensor?(options: z.output<S>): TensorDeclaration;
+  /** Whether the tokens of its sequences can be shared out over a context group; absent: they cannot. */
+  context?(options: z.output<S>): ContextDeclaration;
   create(options: z.output<S>, host: PluginHost): Components[K];
 }
 
@@ -62,6 +64,7 @@ export interface Plugin {
   counts(options: unknown): readonly string[];
   maxDims(options: unknown, known: Readonly<Record<string, number>>): Record<string, number>;
   tensor?(options: unknown): TensorDeclaration;
+  context?(options: unknown): ContextDeclaration;
   create(options: unknown, host: PluginHost): Components[Kind];
 }
 
@@ -86,6 +89,7 @@ export function definePlugin<K extends Kind, S extends z.ZodType>(definition: Pl
     counts: (options) => (typeof counts === "function" ? counts(options as Options) : counts) ?? [],
     maxDims: (options, known) => definition.maxDims?.(options as Options, known) ?? {},
     ...(definition.tensor && { tensor: (options: unknown) => definition.tensor!(options as Options) }),
+    ...(definition.context && { context: (options: unknown) => definition.context!(options as Options) }),
     create: (options, host) => definition.create(options as Options, host),
   };
 }

@@ -7,7 +7,7 @@
  * K-4: a data loader is a pure function of (seed, step): every layout, resume and study arm sees the same pages in the same order.
  */
 import type { FailureData } from "../errors.ts";
-import type { Members, Parameter, Parameters } from "../nn/index.ts";
+import type { Members, Parameter, Parameters, TokenShare } from "../nn/index.ts";
 import type { HostTensor, Precision, Tensor } from "../tensor/index.ts";
 export type { HostTensor };
 
@@ -55,6 +55,8 @@ export interface ForwardContext {
   recompute?: boolean;
   /** Those that hold the same component and share out its work with this process (`nn.vocabularyHead`). */
   members?: Members;
+  /** Those that hold the same component and share out the tokens of a sequence with this process (`nn.overTokens`). */
+  tokens?: TokenShare;
   /**
    * While training: hands over a tensor that the component's `afterStep` wants summed over the whole batch (how often each code was
    * used). Sums of microbatches are added in the order of gradients, so they are the same bits in every layout.

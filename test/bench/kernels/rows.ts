@@ -128,6 +128,7 @@ function products(R: number, C: number): Row[] {
     row("matmul", [f32(512, 512), f32(512, 512), f32(512, 512)], { scalars: [0, 0], flop: 2 * 512 ** 3 }),
     row("attention_forward", [q, q, q, undefined, table, q, lse], { scalars, flop: 4 * pairs }),
     row("attention_backward", [q, q, q, q, undefined, table, q, lse, q, q, q, table], { scalars, flop: 10 * pairs }),
+    row("attention_merge", [updated(q), updated(lse), q, lse], { scalars: [H] }),
     row("nearest_code", [f32(1024, 32), f32(512, 32), ids(512, 1024)], { flop: 3 * 1024 * 512 * 32 }),
   ];
 }

@@ -46,14 +46,18 @@ export async function startGroup({ size, module, name = "under test", place = ()
     return spawn(command, words, { stdio: ["ignore", "inherit", "inherit", "ipc"], serialization: "advanced" });
   });
   const each = <T>(work: (rank: number) => Promise<T>): Promise<T[]> => Promise.all(members.map((_, rank) => work(rank)));
+  const giveUp = (error: Error): never => {
+    for (const child of processes) child.kill("SIGKILL");
+    throw error;
+  };
   const ask = async (rank: number, order: object): Promise<Answer> => {
     const answer = answerOf(processes[rank]);
     if (processes[rank].connected) processes[rank].send(order, () => {}); // a process that is gone answers by its end
     return answer;
   };
 
-  const offers = await each(async (rank) => (resultOf(await answerOf(processes[rank])) as { offer: GroupOffer }).offer);
-  await each(async (rank) => resultOf(await ask(rank, { offers })));
+  const offers = await each(async (rank) => (resultOf(await answerOf(processes[rank])) as { offer: GroupOffer }).offer).catch(giveUp);
+  await each(async (rank) => resultOf(await ask(rank, { offers }))).catch(giveUp);
 
   const outcomes = <R>(body: string, argument: (rank: number) => unknown = () => undefined): Promise<Outcome<R>[]> =>
     each(async (rank) => {
