@@ -10,7 +10,7 @@
  */
 import { RuntimeError } from "../errors.ts";
 import { type Members, type Parameter, type Parameters, type TensorPlan, joinShares, namesUnder } from "../nn/index.ts";
-import { type HostArray, type Shape, type Tensor, clone, toHostArray, viewOf } from "../tensor/index.ts";
+import { type HostArray, type Shape, type Tensor, toHostArray } from "../tensor/index.ts";
 import { enter, gather, leave, part } from "./collective-ops.ts";
 import type { Group } from "./collectives.ts";
 
