@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import type { HostArray } from "../../../runtime/tensor/index.ts";
+import { builtins } from "../../../plugins/index.ts";
+import { createRegistry } from "../../../runtime/index.ts";
+import { joinGroup, offerGroup } from "../../../runtime/parallel/collectives.ts";
+import { ringAttention } from "../../../runtime/parallel/context-parallel.ts";
+import { checkFile } from "../../../runtime/pipeline/check.ts";
+import { type HostArray, zeros } from "../../../runtime/tensor/index.ts";
+import { miniRecipe } from "../../process/octavo.ts";
 import { noLeaks } from "../numbers.ts";
 import { type AttentionCase, type EncoderCase, attentionOf, encoderOf } from "./context-networks.ts";
 import { type GroupProcesses, startGroup } from "./group-processes.ts";
@@ -24,6 +30,30 @@ function joined(parts: HostArray[], batch: number): Float64Array {
   const rows = parts[0].length / batch;
   return Float64Array.from({ length: parts.length * parts[0].length }, (_, i) => Number(parts[Math.floor((i % (rows * parts.length)) / rows)][Math.floor(i / (rows * parts.length)) * rows + (i % rows)]));
 }
+
+describe("a context layout that cannot be", () => {
+  const refused = (...changes: string[]): Promise<string> => checkFile(miniRecipe, createRegistry(builtins), ["components.text.layout={ context: 2 }", ...changes]).then(() => assert.fail("the layout was accepted"), (error: Error) => error.message);
+
+  it("is refused by name: rules that speak of places in the whole text", async () => {
+    for (const [option, ...changes] of [
+      ["attention: s2", "components.text.options.attention=s2"], ["window", "components.text.options.attention=causal", "components.text.options.window=64"],
+      ["attention_dropout", "components.text.options.attention_dropout=0.1"], ["lora.dropout", "components.text.options.lora={ dropout: 0.1 }"],
+    ]) {
+      assert.ok((await refused(...changes)).includes(`components.text.layout.context: expected 1, since text (text-encoder/llama) has ${option}: it speaks of places in the whole text, found 2`), option);
+    }
+  });
+
+  it("does not forbid what fits", async () => {
+    await checkFile(miniRecipe, createRegistry(builtins), ["components.text.layout={ context: 2 }"]);
+  });
+
+  it("attention itself refuses them too", async () => {
+    const seat = offerGroup({ name: "context of text", rank: 0, size: 1, members: ["me"] }), group = await joinGroup(seat, [seat.offer]), x = zeros([1, 4, 8]);
+    assert.throws(() => ringAttention({ q: x, k: x, v: x, heads: 2, causal: true, window: 2 }, group), { code: "ERR_PLAN", message: /attention: window speaks of places in the whole sequence, whose tokens are shared out over group context of text/ });
+    x.dispose();
+    group.close();
+  });
+});
 
 describe("context parallelism", function () {
   this.timeout(120_000);
