@@ -1,5 +1,8 @@
 import type { Parameter } from "../nn/index.ts";
-import { type Tensor, fromArray, kernel, operandsPerCall, owned, zeros } from "../tensor/index.ts";
+import { withoutRecording } from "../autograd/index.ts";
+import { mul } from "../ops/index.ts";
+import { Scope, type Tensor, fromArray, kernel, operandsPerCall, owned, zeros } from "../tensor/index.ts";
+import type { LearningScale } from "./learning-scale.ts";
 import { type Moved, inGroups } from "./many.ts";
 import { needState } from "./state.ts";
 
@@ -40,13 +43,15 @@ export interface AdamwOptions {
   betas?: readonly [number, number];
   eps?: number;
   weightDecay?: number;
+  /** A factor on the learning rate by a parameter's name, 1 where it learns as the others do. */
+  learningScale?: LearningScale;
 }
 
 /**
  * Adam with decoupled weight decay: p *= 1 - lr * decay for parameters that decay, then the bias-corrected Adam step.
  * Source: Loshchilov and Hutter 2019.
  */
-export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamwOptions = {}): Optimizer {
+export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, learningScale = () => 1 }: AdamwOptions = {}): Optimizer {
   const states = new Map<string, { m: Tensor; v: Tensor }>();
 
   const stateOf = (parameter: Parameter): { m: Tensor; v: Tensor } => {
@@ -63,13 +68,13 @@ export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: 
     step(parameter, gradient, { step, learningRate, gradScale }) {
       const { m, v } = stateOf(parameter);
       const decay = parameter.decay ? weightDecay : 0;
-      adamwKernel([parameter.value, gradient, m, v], [learningRate, betas[0], betas[1], eps, decay, step, gradScale]);
+      adamwKernel([parameter.value, gradient, m, v], [learningRate * learningScale(parameter.name), betas[0], betas[1], eps, decay, step, gradScale]);
     },
     stepMany(moved, numbers) {
-      inGroups(moved, perCall, (group) => adamwManyKernel(
-        [...group.flatMap(([parameter, gradient]) => [parameter.value, gradient, stateOf(parameter).m, stateOf(parameter).v]), numbers],
+      for (const [scale, alike] of byScale(moved, learningScale)) withScaled(numbers, scale, (scaled) => inGroups(alike, perCall, (group) => adamwManyKernel(
+        [...group.flatMap(([parameter, gradient]) => [parameter.value, gradient, stateOf(parameter).m, stateOf(parameter).v]), scaled],
         [betas[0], betas[1], eps, ...group.map(([parameter]) => (parameter.decay ? weightDecay : 0))],
-      ));
+      )));
     },
     state: (parameter) => ({ ...stateOf(parameter) }),
     load(parameter, data) {
@@ -82,4 +87,21 @@ export function adamw({ betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: 
       states.clear();
     },
   };
+}
+
+function byScale(moved: readonly Moved[], scaleOf: LearningScale): Map<number, Moved[]> {
+  const groups = new Map<number, Moved[]>();
+  for (const each of moved) groups.set(scaleOf(each[0].name), [...(groups.get(scaleOf(each[0].name)) ?? []), each]);
+  return groups;
+}
+
+/** The numbers of an update with another learning rate, worked out where they are: a recorded step takes them anew every time. */
+function withScaled(numbers: Tensor, scale: number, use: (scaled: Tensor) => void): void {
+  if (scale === 1) return use(numbers);
+  const scope = new Scope("a scaled learning rate");
+  try {
+    use(scope.enter(() => withoutRecording(() => mul(numbers, fromArray(Float64Array.of(scale, 1, 1), [3])))));
+  } finally {
+    scope.close();
+  }
 }

@@ -30,6 +30,14 @@ describe("box losses", () => {
     assert.equal(await giou(a, b), await giou(b, a));
   });
 
+  it("INV-B2: GIoU lies above -1, is at most 1, and is symmetric", async () => {
+    const [first, second] = [boxes(40, 5), boxes(40, 6)], row = (from: { data: ArrayLike<number> }, i: number) => Array.from(from.data).slice(4 * i, 4 * i + 4);
+    for (let i = 0; i < 40; i++) {
+      const [a, b] = [row(first, i), row(second, i)], [one, other] = [1 - await loss("box_giou_forward", a, b), 1 - await loss("box_giou_forward", b, a)];
+      assert.ok(one > -1 && one <= 1 && Math.abs(one - other) < 1e-12, `${a} and ${b}: ${one}, ${other}`);
+    }
+  });
+
   it("a box without extent gives finite numbers and no slope in its sides", async () => {
     const point = [0.5, 0.5, 0, -0.1], target = fromCorners(0.4, 0.4, 0.8, 0.9);
     assert.ok(Number.isFinite(await loss("box_giou_forward", point, target)));

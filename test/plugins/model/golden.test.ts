@@ -22,7 +22,7 @@ for (const { dtype, tolerance } of precisions) {
     assertClose([got], [expected], dtype === "f32" ? tolerance * terms : tolerance, what);
 
   describe(`golden numbers in ${dtype}`, () => {
-    describe("text-encoder/llama: 23 tokens, width 16, 4 heads of 4, 2 key heads, 2 layers, untied head", () => {
+    describe("G-LLAMA, text-encoder/llama: 23 tokens, width 16, 4 heads of 4, 2 key heads, 2 layers, untied head", () => {
       const text = [1, 5, 7, 2, 9, 11, 3, 4];
       const logits = (attention: string) => {
         const encoder = build(llamaEncoder, { vocabulary: 23, width: 16, layers: 2, heads: 4, kv_heads: 2, head_dim: 4, hidden: 24, attention });
@@ -52,7 +52,7 @@ for (const { dtype, tolerance } of precisions) {
       });
     });
 
-    describe("position/fourier: 8 features, 6 hidden, width 8", () => {
+    describe("G-LFF, position/fourier: 8 features, 6 hidden, width 8", () => {
       it("gives the known positions of two boxes", async () => {
         const position = build(fourier, { width: 8, features: 8, hidden: 6, coord_scale: 1, grid: 1 });
         fillParameters(position, dtype, { scale: 1, nameOf: (name) => name.replace("lff.Wr.weight", "lff.Wr") });
@@ -66,7 +66,7 @@ for (const { dtype, tolerance } of precisions) {
       });
     });
 
-    describe("prompt-encoder/bert's points", () => {
+    describe("G-SAM, prompt-encoder/bert's points", () => {
       it("give SAM's encoding of (.25, .75) where the kind adds nothing, and no place to a padding point", async () => {
         const points = pointEncoding(8);
         const none = new Float64Array(8);
@@ -81,20 +81,20 @@ for (const { dtype, tolerance } of precisions) {
     });
 
     describe("fusion, prompt and decoder", () => {
-      it("fusion/multiway gives VLMo's states, and its sum over the real tokens", async () => {
+      it("G-MW: fusion/multiway gives VLMo's states, and its sum over the real tokens", async () => {
         const { memory } = await fuse(dtype);
         close(sum(memory), 2.0743747474, "sum", 10);
         close(sumAbs(memory), 120.7539355303, "sum of magnitudes", 10);
         close(sum(memory.slice(0, 8 * 16)), 1.716145836, "sum of the 8 real tokens", 10);
       });
 
-      it("prompt-encoder/bert gives the known masked mean", async () => {
+      it("G-BERT: prompt-encoder/bert gives the known masked mean", async () => {
         const { mean } = await promptMean(dtype);
         assertClose(mean.slice(0, 3), [-0.5936804257, -0.1047114585, 0.4877546377], tolerance, "masked mean");
       });
 
       for (const padded of [false, true]) {
-        it(`decoder/llama writes the known logits over ${padded ? "a memory with two padded slots" : "eight memory slots"}`, async () => {
+        it(`G-E2E: decoder/llama writes the known logits over ${padded ? "a memory with two padded slots" : "eight memory slots"}`, async () => {
           const { memory } = await fuse(dtype);
           const { embedding } = await promptEmbedding(dtype);
           assertClose(embedding.slice(0, 3), [-0.3048986401, 0.1074156842, 0.0812323156], tolerance, "prompt embedding");

@@ -128,7 +128,7 @@ const cases: Case[] = [
       dec_targets: vector([4, 2, 3, 6, 1]), box_targets: floats("boxes", [2, 4], 0.1, 0.4), box_index: vector([1, 6]) }) },
 ];
 
-describe("gradients of whole components", () => {
+describe("INV-G1: gradients of whole components", () => {
   for (const { plugin, options, inputs, wants, what } of cases) {
     it(`${plugin.id}${what ? ` with ${what}` : ""}: every parameter and input agrees with central differences`, async () => {
       const component = build(plugin, options);

@@ -46,7 +46,7 @@ const range = (first: number, last: number) => Array.from({ length: last - first
 describe("attention", () => {
   noLeaks();
 
-  describe("goldens of S2-Attn: q, k, v of (1, 4, 16, 4), groups of 4", () => {
+  describe("G-S2, goldens of S2-Attn: q, k, v of (1, 4, 16, 4), groups of 4", () => {
     // The original's plain path gives roll, its variable-length path gives split; run in float64.
     const goldens = [["roll", true, 4.3251422376, 91.0380989071], ["split", true, 4.6448288558, 92.6038547646],
       ["roll", false, 12.9230409778, 63.8666575134], ["split", false, 13.577089305, 66.7883644271]] as const;

@@ -1,7 +1,7 @@
 import { hasGradient, noLeaks } from "../numbers.ts";
 import { cases } from "./cases.ts";
 
-describe("gradients of the ops in f64", () => {
+describe("INV-G1: gradients of the ops in f64", () => {
   noLeaks();
 
   for (const { name, inputs, f, wrt } of cases) {

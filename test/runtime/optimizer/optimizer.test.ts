@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Parameter } from "../../../runtime/nn/index.ts";
-import { type Optimizer, adamw, clipScale, ema, globalNorm, sgd, sumSquares, updateNumbers, warmupCosine } from "../../../runtime/optimizer/index.ts";
+import { type Optimizer, adamw, clipScale, ema, globalNorm, learningScale, sgd, sumSquares, updateNumbers, warmupCosine } from "../../../runtime/optimizer/index.ts";
 import { type Tensor, fromArray, zeros } from "../../../runtime/tensor/index.ts";
 import { assertClose, code, noLeaks, randn, withScope } from "../numbers.ts";
 
@@ -93,6 +93,46 @@ describe("warmupCosine", () => {
   });
 });
 
+describe("a factor on the learning rate", () => {
+  it("LS-1 of layer-wise decay is 0.75^(L + 1 - layer): the golden scales of 12 layers", () => {
+    // BEiT's LayerDecayValueAssigner(0.75 ** (13 - i)): ids 0, 1, 12, 13
+    const scale = learningScale({ layerDecay: { rate: 0.75, layers: 12, prefix: "vision." } });
+    const golden: [number, string[]][] = [
+      [0.023757, ["cls_token", "mask_token", "pos_embed", "patch_embed.proj.weight"]], [0.031676, ["blocks.0.attn.qkv.weight", "blocks.0.gamma_1"]], [0.75, ["blocks.11.mlp.fc2.bias"]],
+      [1, ["norm.weight", "rel_pos_bias.relative_position_bias_table", "lm_head.weight"]],
+    ];
+    for (const [expected, names] of golden) for (const name of names) assert.ok(Math.abs(scale(`vision.${name}`) - expected) < 5e-7, `${name}: ${scale(`vision.${name}`)}`);
+    assert.equal(scale("text.layers.0.mlp.up_proj.weight"), 1);
+  });
+
+  it("is that of the longest beginning of a name, and multiplies with the layer's", () => {
+    const scale = learningScale({ layerDecay: { rate: 0.5, layers: 1, prefix: "vision." }, parts: { "fusion.": 0.1, "fusion.norm.": 0.2, "vision.": 0.5 } });
+    assert.deepEqual(["fusion.blocks.0.gamma_1", "fusion.norm.weight", "vision.blocks.0.gamma_1", "lff.no_box"].map(scale), [0.1, 0.2, 0.25, 1]);
+  });
+
+  it("moves a parameter as a smaller learning rate does, alone and with others, to the same bits", async () => {
+    const start = [0.5, -1, 2], gradients = [0.25, -0.5, 0.125], scales: Record<string, number> = { a: 1, b: 0.1, c: 0.25, d: 0.1 };
+    const moved = async (name: string, how: "alone" | "together" | "slower"): Promise<Float64Array> => {
+      const optimizer = adamw({ learningScale: how === "slower" ? undefined : (each) => scales[each] });
+      const names = how === "together" ? Object.keys(scales) : [name], parameters = names.map((each) => parameterOf(start, [3], each)), gradient = fromArray(Float64Array.from(gradients), [3]);
+      const o = { step: 1, learningRate: how === "slower" ? 0.01 * scales[name] : 0.01, gradScale: 0.5 };
+      const numbers = updateNumbers(o);
+      if (how === "together") optimizer.stepMany(parameters.map((parameter) => [parameter, gradient] as const), numbers);
+      else optimizer.step(parameters[0], gradient, o);
+      const values = await parameters[names.indexOf(name)].value.read() as Float64Array;
+      for (const owner of [gradient, numbers, optimizer]) owner.dispose();
+      for (const parameter of parameters) parameter.release();
+      return values;
+    };
+    for (const name of Object.keys(scales)) {
+      const alone = await moved(name, "alone");
+      assert.deepEqual(alone, await moved(name, "slower"), name);
+      assert.deepEqual(alone, await moved(name, "together"), name);
+    }
+    assert.notDeepEqual(await moved("a", "alone"), await moved("b", "alone"));
+  });
+});
+
 describe("clipping", () => {
   noLeaks();
 
@@ -162,7 +202,7 @@ describe("many parameters at once", () => {
     return values;
   }
 
-  for (const [name, make] of [["adamw", () => adamw({ weightDecay: 0.1 })], ["sgd", () => sgd({ momentum: 0.8, weightDecay: 0.1 })]] as const) {
+  for (const [name, make] of [["adamw", () => adamw({ weightDecay: 0.1 })], ["adamw with rates", () => adamw({ learningScale: (each) => (each > "p3" ? 0.1 : 1) })], ["sgd", () => sgd({ momentum: 0.8, weightDecay: 0.1 })]] as const) {
     it(`${name}: stepMany gives the bits of step for each, whatever their dtype and decay`, async () => {
       assert.deepEqual(await after(make(), true), await after(make(), false));
     });

@@ -102,9 +102,13 @@ describe("the answer grammar", () => {
     assert.equal(bestAllowed([1], []), -1);
   });
 
-  it("quantises by floor, clamped, and reads the middle of a bin", () => {
+  it("INV-B1: quantises by floor, clamped, and reads the middle of a bin", () => {
     assert.deepEqual([0, 0.5, 1, -1, 0.99999].map((v) => locationBin(v, 1024)), [0, 512, 1023, 0, 1023]);
     assert.equal(binCentre(512, 1024), 0.50048828125);
+    for (const bins of [2, 128, 1000, 1024]) for (let i = 0; i <= 5000; i++) {
+      const error = Math.abs(binCentre(locationBin(i / 5000, bins), bins) - i / 5000);
+      assert.ok(error <= 0.5 / bins + 1e-15, `${i / 5000} of ${bins} bins comes back off by ${error}`);
+    }
   });
 
   it("orders items in reading order: rows of a thirty-second of the page, then left to right", () => {
