@@ -2,7 +2,7 @@ import { openCheckpoint } from "../checkpoint/index.ts";
 import { type Parameters, countParameters, materialise, release, shareOfValues } from "../nn/index.ts";
 import { RuntimeError } from "../errors.ts";
 import type { DataLoader, OptimizerComponent, OptimizerLike } from "../plugin/index.ts";
-import { type TensorPlace, membersOf, shareOut } from "../parallel/index.ts";
+import { type TensorPlace, membersOf, shareOut, tokenShare } from "../parallel/index.ts";
 import { type Precision, configureDevice, fence } from "../tensor/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { Graph, GraphNode } from "./graph.ts";
@@ -16,6 +16,8 @@ export interface StageModelOptions {
   load?: Load;
   /** The components are shared out with other processes. */
   tensor?: TensorPlace;
+  /** The tokens of their sequences are shared out with other processes. */
+  context?: TensorPlace;
   /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
   openData?: boolean;
 }
@@ -72,6 +74,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
     configureDevice({ threads: o.threads });
   }
   if (o.tensor && o.tensor.size > 1) for (const node of nodes) shareOutComponent(node, o.tensor);
+  if (o.context && o.context.size > 1) for (const node of nodes) if (node.plugin.context) node.tokens = tokenShare(o.context);
   const parameters: Parameters = Object.assign({}, ...stages.map((stage) => stage.parameters));
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   const optimizer = optimizerPlugin.create();
