@@ -5,8 +5,8 @@ import type { WorkerExit, WorkerHandle } from "./launcher.ts";
 import { rankNode } from "./rank.ts";
 import { stagesOfRank } from "./rank-schedule.ts";
 
-/** Codes of those who merely noticed that somebody else is gone. */
-const bystanderCodes = new Set(["ERR_DEAD", "ERR_UNREACHABLE", "ERR_ABORTED"]);
+/** Codes of those who merely noticed that somebody else is gone; ERR_LANE: the memory that a tensor was in may have gone with its sender. */
+const bystanderCodes = new Set(["ERR_DEAD", "ERR_UNREACHABLE", "ERR_ABORTED", "ERR_LANE"]);
 
 /** How long a bystander's complaint waits for the death that caused it to be reported by the process's parent. */
 const evidenceMs = 3000;

@@ -188,8 +188,9 @@ export const rank = defineActor({
         const leases = await done;
         if (leases.length > 0) link.ref.release.cast({ from: state.name, leases });
       } catch (error) {
-        state.inbox.fail(error); // whoever waits for this message learns why it will not come
-        throw error;
+        // Whoever waits for this message, now or later, learns why it will not come: the step fails (STG-4). The rank does not: most
+        // often the sender has died and its memory with it, and a rank that went with it would look like the cause.
+        state.inbox.fail(error);
       }
     },
 
