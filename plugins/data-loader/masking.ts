@@ -41,10 +41,11 @@ export function blockMask(random: Philox, { rows, columns, count, smallestBlock,
   return mask;
 }
 
-export interface SpanMaskOptions { share: number; lambda?: number; longest?: number }
+export interface SpanMaskOptions { share: number; lambda?: number; longest?: number; /** Which word each position is of: words are hidden whole, and the budget may be passed by the rest of one. */ words?: ArrayLike<number> }
 
 /** One byte per position, 1 where a token is hidden: Poisson-long spans until `share` of the eligible positions is reached. */
-export function spanMask(random: Philox, eligible: ArrayLike<number | boolean>, { share, lambda = 3, longest = 10 }: SpanMaskOptions): Uint8Array {
+export function spanMask(random: Philox, eligible: ArrayLike<number | boolean>, { share, lambda = 3, longest = 10, words }: SpanMaskOptions): Uint8Array {
+  const sameWord = (i: number, j: number): boolean => words !== undefined && i >= 0 && j < eligible.length && words[i] === words[j];
   const length = eligible.length;
   const mask = new Uint8Array(length);
   const positions = Array.from({ length }, (_, i) => i).filter((i) => eligible[i]);
@@ -52,9 +53,9 @@ export function spanMask(random: Philox, eligible: ArrayLike<number | boolean>, 
   for (let tries = 0; budget > 0 && tries < 10 * length + 100; tries++) {
     const span = Math.min(random.poisson(lambda), longest, budget);
     if (span === 0) continue;
-    const start = positions[random.randint(0, positions.length - 1)];
-    let count = 0;
-    for (let i = start; count < span && i < length && eligible[i] && !mask[i]; i++) mask[i] = 1, count++;
+    let start = positions[random.randint(0, positions.length - 1)], count = 0;
+    while (sameWord(start - 1, start)) start--;
+    for (let i = start; (count < span || sameWord(i - 1, i)) && i < length && eligible[i] && !mask[i]; i++) mask[i] = 1, count++;
     budget -= count;
   }
   return mask;
@@ -99,11 +100,12 @@ export function hiddenShare(box: readonly number[], patchMask: Uint8Array, grid:
 
 /**
  * Word-patch alignment: 0 where more than 98 % of a visible word's box is hidden, 1 otherwise; -100 for hidden words,
- * specials and boxes without area. Source: Huang et al. 2022, LayoutLMv3, section 3.3.
+ * specials and boxes without area, with `strict` also where a part is hidden. Source: Huang et al. 2022, LayoutLMv3, section 3.3.
  */
-export function alignmentLabels(o: { boxes: readonly (readonly number[] | undefined)[]; textMask: Uint8Array; patchMask: Uint8Array; grid: number }): Int32Array {
+export function alignmentLabels(o: { boxes: readonly (readonly number[] | undefined)[]; textMask: Uint8Array; patchMask: Uint8Array; grid: number; strict?: boolean }): Int32Array {
   return Int32Array.from(o.boxes, (box, i) => {
     if (!box || o.textMask[i] || !((box[2] - box[0]) * (box[3] - box[1]) > 0)) return -100;
-    return hiddenShare(box, o.patchMask, o.grid) > 0.98 ? 0 : 1;
+    const share = hiddenShare(box, o.patchMask, o.grid);
+    return share > 0.98 ? 0 : o.strict && share > 0 ? -100 : 1;
   });
 }

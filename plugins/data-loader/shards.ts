@@ -23,7 +23,7 @@ import { dataError } from "./page-record.ts";
 import { decodePixels } from "./pixels.ts";
 import { buildTokenizer, filePatterns, tokenizerOption } from "./source-options.ts";
 import { findShards, type Fault } from "./tar.ts";
-import { dialogueText, pageText, type DialogueText, type PageText } from "./tokens.ts";
+import { dialogueText, lineBoxes, pageText, type DialogueText, type PageText } from "./tokens.ts";
 
 /** `<box>`, four corners, `</box>`: the least a box takes of an answer. */
 const boxTokens = 6;
@@ -51,6 +51,12 @@ const options = z.strictObject({
   /** Shares hidden in joint pre-training. */
   mask_text: z.number().min(0).max(1).default(0.3),
   mask_image: z.number().min(0).max(1).default(0.4),
+  /** Words are hidden whole. */
+  whole_word: z.boolean().default(false),
+  /** Of word-patch alignment. `strict`: words that are hidden in part are not asked about; `level: segment`: a word stands where its line does. */
+  wpa: z.strictObject({ strict: z.boolean().default(false), level: z.enum(["word", "segment"]).default("word") }).prefault({}),
+  /** false: the decoder reads no instruction, what is asked reaches it through the prompt encoder alone. */
+  prompt_in_decoder: z.boolean().default(true),
   /** false: answers are text alone. */
   boxes: z.boolean().default(true),
   /**
@@ -276,11 +282,11 @@ class ShardLoader implements DataLoader {
   }
 
   #jointRow(page: ReadyPage, key: { seed: number; step: number; sample: number }): JointRow {
-    const { mask_text, mask_image, image_size, patch_size, merge } = this.#options;
+    const { mask_text, mask_image, image_size, patch_size, merge, whole_word, wpa } = this.#options;
     const { tokenizer } = this;
     const draw = (purpose: number) => stream({ ...key, site: purpose });
     const grid = image_size / patch_size, side = grid / merge, cells = side * side;
-    const hidden = spanMask(draw(site.spans), page.text.boxes.map((box) => box !== undefined), { share: mask_text });
+    const hidden = spanMask(draw(site.spans), page.text.boxes.map((box) => box !== undefined), { share: mask_text, words: whole_word ? page.text.words : undefined });
     const cellMask = blockMask(draw(site.blocks), {
       rows: side, columns: side, count: Math.floor(mask_image * cells + 0.5), smallestBlock: Math.max(4, Math.floor(0.08 * cells + 0.5)),
     });
@@ -288,7 +294,7 @@ class ShardLoader implements DataLoader {
     return {
       key: page.key, sampleId: key.sample, rgb: page.rgb, text: page.text, hidden, patchMask, cellMask,
       ids: corrupt(draw(site.tokens), page.text.ids, hidden, { maskId: tokenizer.special.mask, textIds: textIds(tokenizer) }),
-      alignment: alignmentLabels({ boxes: page.text.boxes, textMask: hidden, patchMask, grid }),
+      alignment: alignmentLabels({ boxes: wpa.level === "segment" ? lineBoxes(page.page, page.text) : page.text.boxes, textMask: hidden, patchMask, grid, strict: wpa.strict }),
     };
   }
 
@@ -299,7 +305,7 @@ class ShardLoader implements DataLoader {
   }
 
   #limits() {
-    return { prompt: this.#options.max_prompt, answer: this.#options.max_answer };
+    return { prompt: this.#options.max_prompt, answer: this.#options.max_answer, inDecoder: this.#options.prompt_in_decoder };
   }
 
   #count(name: string, by: number): void {

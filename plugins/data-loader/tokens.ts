@@ -5,7 +5,7 @@ import { toUnit } from "./frame.ts";
 export type UnitBox = readonly [x0: number, y0: number, x1: number, y1: number];
 
 /** `<bos> words <eos>`; every token of a word has the word's box (corners in [0, 1]), specials have none. */
-export interface PageText { ids: number[]; boxes: (UnitBox | undefined)[]; cut: boolean }
+export interface PageText { ids: number[]; boxes: (UnitBox | undefined)[]; /** Which word each token is of, -1 for specials. */ words: number[]; cut: boolean }
 
 export function pageText(page: PageRecord, tokenizer: Tokenizer, longest: number): PageText {
   const { ids, wordIndex } = tokenizer.encodeWords(page.words.map((word) => word.text));
@@ -14,8 +14,15 @@ export function pageText(page: PageRecord, tokenizer: Tokenizer, longest: number
   return {
     ids: [tokenizer.special.bos, ...ids.slice(0, kept), tokenizer.special.eos],
     boxes: [undefined, ...wordIndex.slice(0, kept).map((word) => boxes[word]), undefined],
+    words: [-1, ...wordIndex.slice(0, kept), -1],
     cut: kept < ids.length,
   };
+}
+
+/** The boxes of tokens by the lines their words stand in; a word without one has its own. */
+export function lineBoxes(page: PageRecord, { boxes, words }: PageText): (UnitBox | undefined)[] {
+  const lines = page.lines.map((line) => toUnit(line.box));
+  return words.map((word, i) => lines[page.words[word]?.line ?? -1] ?? boxes[i]);
 }
 
 /**
@@ -33,7 +40,7 @@ export interface DialogueText {
   answerCut: boolean;
 }
 
-export interface DialogueLimits { prompt: number; answer: number }
+export interface DialogueLimits { prompt: number; answer: number; /** false: the decoder reads no instruction. Default true. */ inDecoder?: boolean }
 
 export function dialogueText(o: { prompt: string; answer?: string; boxes?: readonly Box[] }, { tokenizer, promptTokenizer }: { tokenizer: Tokenizer; promptTokenizer: Tokenizer }, limits: DialogueLimits): DialogueText {
   const { special } = tokenizer, promptWords = o.prompt.split(/\s+/u).filter(Boolean);
@@ -42,7 +49,7 @@ export function dialogueText(o: { prompt: string; answer?: string; boxes?: reado
     return { ids: ids.slice(0, limits.prompt - 2), cut: ids.length > limits.prompt - 2 };
   };
   const read = asked(promptTokenizer), instruction = promptTokenizer === tokenizer ? read : asked(tokenizer);
-  const opening = [special.bos, ...instruction.ids, special.ans];
+  const opening = [special.bos, ...(limits.inDecoder === false ? [] : instruction.ids), special.ans];
   const boxes = o.boxes ?? [];
   const answered = o.answer === undefined ? [] : renderAnswer([{ text: o.answer, box: boxes[0] }, ...boxes.slice(1).map((box) => ({ text: "", box }))], tokenizer);
   const room = Math.max(0, limits.answer - opening.length);

@@ -10,7 +10,7 @@
  */
 import { z } from "zod";
 import {
-  add, boxGiou, boxL1, definePlugin, gatherRows, nn, port, relu, reshape, scale, sigmoid, widen,
+  add, boxGiou, boxL1, definePlugin, gatherRows, locationCrossEntropy, nn, port, relu, reshape, RuntimeError, scale, sigmoid, widen,
   type Tensor, type TensorComponent,
 } from "../../runtime/index.ts";
 import { labelledRows } from "./labelled-rows.ts";
@@ -29,6 +29,8 @@ export const answer = definePlugin({
     location_base: z.int().nonnegative().default(16),
     location_bins: z.int().positive().default(128),
     location_weight: z.number().nonnegative().default(1),
+    /** Above 0: a location's truth is a bell over the bins around it, so wide, in bins; a near miss costs less than a far one. */
+    location_sigma: z.number().nonnegative().default(0),
     l1_weight: z.number().nonnegative().default(5),
     giou_weight: z.number().nonnegative().default(2),
   }),
@@ -49,7 +51,7 @@ export const answer = definePlugin({
     },
   }),
   tensor: ({ vocabulary }) => ({ divides: { vocabulary } }),
-  create({ width, location_base, location_bins, location_weight, l1_weight, giou_weight }): AnswerObjective {
+  create({ width, location_base, location_bins, location_weight, location_sigma, l1_weight, giou_weight }): AnswerObjective {
     // Uniform in +-1 / sqrt(inputs), as DETR's head starts.
     const layer = (out: number) => nn.linear({ in: width, out, init: { kind: "uniform", bound: width ** -0.5 } });
     const layers = [layer(width), layer(width), layer(4)];
@@ -71,7 +73,10 @@ export const answer = definePlugin({
         const words = nn.vocabularyHead(members), logits = words.logits(rows, embedding);
         const { text, location } = splitByKind(targets, locations);
         const textLoss = words.crossEntropy(logits, text, { weight: meanWeight(counts, "answer_text_tokens") });
-        const locationLoss = words.crossEntropy(logits, location, { weight: meanWeight(counts, "answer_loc_tokens") });
+        if (location_sigma > 0 && members) throw new RuntimeError("ERR_RECIPE", "objective/answer: location_sigma compares neighbouring bins, and a tensor group holds a share of them. Leave location_sigma or the group out.", { location_sigma });
+        const perLocation = { weight: meanWeight(counts, "answer_loc_tokens") };
+        const locationLoss = location_sigma === 0 ? words.crossEntropy(logits, location, perLocation)
+          : locationCrossEntropy(logits, location, { ...perLocation, first: location_base, bins: location_bins, sigma: location_sigma });
         const predicted = boxes(gatherRows(reshape(hidden, [hidden.shape[0] * hidden.shape[1], width]), box_index));
         const perBox = meanWeight(counts, "boxes");
         const perToken = meanWeight({ tokens: counts.answer_text_tokens + counts.answer_loc_tokens }, "tokens");

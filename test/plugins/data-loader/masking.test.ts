@@ -37,6 +37,18 @@ describe("span masks", () => {
     }
   });
 
+  it("hide words whole where asked, and little more than their budget", () => {
+    for (let stream = 0; stream < 100; stream++) {
+      const draw = new Philox(4, 500 + stream), words: number[] = [-1];
+      for (let word = 0; words.length < 60; word++) words.push(...new Array<number>(draw.randint(1, 5)).fill(word));
+      words.push(-1);
+      const eligible = words.map((word) => word >= 0), mask = spanMask(new Philox(4, stream), eligible, { share: 0.3, words });
+      for (const word of new Set(words)) assert.equal(new Set(words.flatMap((each, i) => (each === word ? [mask[i]] : []))).size, 1, `word ${word} of stream ${stream}`);
+      const hidden = mask.reduce((sum, bit) => sum + bit, 0), budget = Math.floor(0.3 * eligible.filter(Boolean).length + 0.5);
+      assert.ok(hidden >= budget && hidden < budget + 5 && mask[0] === 0 && mask.at(-1) === 0, `${hidden} hidden of ${budget}`);
+    }
+  });
+
   it("hide nothing where nothing is eligible", () => {
     assert.deepEqual([...spanMask(new Philox(1, 1), [false, false], { share: 0.3 })], [0, 0]);
   });
@@ -75,5 +87,7 @@ describe("word-patch alignment", () => {
       textMask: Uint8Array.of(0, 0, 0, 1, 0), patchMask, grid: 4,
     });
     assert.deepEqual([...labels], [-100, 0, 1, -100, -100]);
+    const strict = alignmentLabels({ boxes: [[0.25, 0, 0.75, 0.5], [0.1, 0.1, 0.3, 0.2], [0, 0.6, 0.5, 0.7]], textMask: new Uint8Array(3), patchMask, grid: 4, strict: true });
+    assert.deepEqual([...strict], [0, -100, 1], "hidden, hidden in part, seen");
   });
 });

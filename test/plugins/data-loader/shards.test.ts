@@ -48,6 +48,24 @@ describe("data-loader/shards on the receipts, joint", () => {
     }
   });
 
+  it("has the ablations of masks and alignment: whole words, lines as segments, words hidden in part left out", async () => {
+    const drawn = async (options: Record<string, unknown>): Promise<{ labels: number[][]; ids: number[][]; mlm: number[][]; words: number }> => {
+      const other = loader({ shards: "data/receipts/train-000.tar", held_out: "data/receipts/held-out-*.tar", pages: 6, ...options });
+      const batch = await other.batch({ step: 1, seed: 3, batch: 6, microbatches: 1 });
+      await other.close();
+      return { labels: rows(batch, "wpa_labels"), ids: rows(batch, "text_ids"), mlm: rows(batch, "mlm_labels"), words: batch.counts.mlm_tokens };
+    };
+    const [plain, strict, segments, whole] = await Promise.all([{}, { wpa: { strict: true } }, { wpa: { level: "segment" } }, { whole_word: true }].map(drawn));
+    assert.deepEqual([strict.ids, strict.mlm], [plain.ids, plain.mlm], "what is hidden is the same");
+    let left = 0;
+    strict.labels.forEach((row, b) => row.forEach((label, t) => {
+      if (label !== plain.labels[b][t]) left++, assert.deepEqual([label, plain.labels[b][t]], [-100, 1]);
+    }));
+    assert.ok(left > 0, "some words are hidden in part");
+    assert.notDeepEqual(segments.labels, plain.labels);
+    assert.ok(whole.words >= plain.words, `${whole.words} tokens hidden in whole words, ${plain.words} in spans`);
+  });
+
   it("gives the same batch for the same seed and step, another for another (L-1)", async () => {
     const draw = (step: number, seed: number) => joint.batch({ step, seed, batch: 4, microbatches: 2 });
     const [first, again, later, other] = [await draw(5, 1), await draw(5, 1), await draw(6, 1), await draw(5, 2)];
@@ -169,6 +187,15 @@ describe("data-loader/shards on the receipts, answer", () => {
     assert.equal(counts.answer_loc_tokens, 4 * counts.boxes);
     assert.deepEqual([...data("box_index")], [...data("dec_ids").keys()].filter((i) => data("dec_ids")[i] === special.box));
     assert.ok((tensors.patch_mask.data as Uint8Array).every((bit) => bit === 0));
+  });
+
+  it("leaves the instruction out of the decoder where it shall reach it through the prompt encoder alone", async () => {
+    const without = loader({ shards: "data/receipts/train-000.tar", objective: "answer", prompt_in_decoder: false }), at = { step: 0, seed: 1, batch: 4, microbatches: 1 };
+    const [given, bare] = [await answers.batch(at), await without.batch(at)], { special } = answers.tokenizer;
+    assert.deepEqual(rows(bare, "prompt_ids"), rows(given, "prompt_ids"));
+    for (const row of rows(bare, "dec_ids")) assert.deepEqual(row.slice(0, 2), [special.bos, special.ans]);
+    assert.deepEqual(bare.counts, given.counts);
+    await without.close();
   });
 
   it("gives the box head the true box of the location tokens", async () => {

@@ -192,6 +192,20 @@ describe("objective/answer", () => {
     }
   });
 
+  it("spreads a location's truth over the bins around it where asked, and leaves text alone", async () => {
+    const hidden = fill("hidden", [2, 4, 6]), table = fill("table", [7, 6]), sigma = 0.8;
+    // Two bins: the neighbour has weight exp(-1 / (2 sigma²)), normalised.
+    const neighbour = Math.exp(-1 / (2 * sigma ** 2)), share = neighbour / (1 + neighbour);
+    const loss = (at: number, target: number) => {
+      const logits = Array.from({ length: 7 }, (_, v) => sum(Array.from({ length: 6 }, (_, c) => hidden[at * 6 + c] * table[v * 6 + c])));
+      return Math.log(sum(logits.map(Math.exp))) - (1 - share) * logits[target] - share * logits[5 - target]; // 2 and 3 are each other's neighbour
+    };
+    const [plain, spread] = await Promise.all([options, { ...options, location_sigma: sigma }].map((o) => evaluate(answer, o, inputs(oneBox, byIndex), counts)));
+    assertClose(spread.loc_loss, [(loss(1, 2) + loss(2, 3)) / 2], 1e-10, "locations");
+    assert.deepEqual(spread.text_loss, plain.text_loss);
+    assert.notDeepEqual(spread.loc_loss, plain.loc_loss);
+  });
+
   it("adds five times L1 and twice 1 - GIoU of the box head", async () => {
     const got = await evaluate(answer, options, inputs(oneBox, byIndex), counts, blank);
     // L1: |.25| twice. GIoU of (0,0,.5,.5) and (.25,.25,.75,.75): IoU 1/7, enclosing box 9/16 against a union of 7/16, -0.0793650794.
