@@ -105,13 +105,13 @@ export const llamaDecoder = definePlugin({
       const invFreq = fromArray(frequencies, [headDim / 2], widened(x.dtype));
       // One token sees every real key: without the rule, the keys may have room behind it.
       const causal = x.shape[1] > 1;
-      return layers.reduce((states, layer, i) => {
+      return nn.throughStack(keys ?? {}, x, (all) => layers.reduce((states, layer, i) => {
         const next = nn.throughBlock(keys ?? {}, () => layer.forward(states, {
           positions, invFreq, keyMask, causal, window: causal ? window : undefined, cache: cached && { at: cached.at, room: cached.caches[i] }, keys,
         }));
         done?.(i);
         return next;
-      }, x);
+      }, all));
     }
 
     const oneToken = new Compiled("decoder/llama next");

@@ -98,7 +98,7 @@ export const beit = definePlugin({
       forward: ({ pixels, patch_mask }, context): Record<string, Tensor> => {
         const { early, last } = stack.run(embed(toPrecision(pixels, context.precision), patch_mask), context);
         const states = norm.forward(last);
-        if (!cls_pt) return { states };
+        if (!early) return { states };
         const mixed = concat([slice(last, 1, 0, 1), slice(early, 1, 1, patches)], 1);
         return { states, cls_pt_states: (branchNorm ?? norm).forward(stack.runBranch(mixed, context)) };
       },
@@ -124,16 +124,16 @@ function blockStack({ width, layers, heads, rel_pos_bias, layer_scale, drop_path
   return {
     blocks,
     branch,
-    /** The states after the early block, and after the last. */
-    run(x: Tensor, context: ForwardContext): { early: Tensor; last: Tensor } {
-      let early = x;
-      blocks.forEach((each, i) => {
-        x = through(each, x, `vision.blocks.${i}`, rates[i], context);
-        if (i + 1 === earlyLayers) early = x;
+    /** The states after the last block, and where there is a second branch after the early one. */
+    run(tokens: Tensor, context: ForwardContext): { early?: Tensor; last: Tensor } {
+      const [last, early] = nn.throughStack(context, tokens, (x) => {
+        const after: Tensor[] = [];
+        for (const [i, each] of blocks.entries()) after.push(through(each, after[i - 1] ?? x, `vision.blocks.${i}`, rates[i], context));
+        return branchLayers > 0 ? [after[layers - 1], after[earlyLayers - 1]] : [after[layers - 1]];
       });
-      return { early, last: x };
+      return { early, last };
     },
-    runBranch: (x: Tensor, context: ForwardContext): Tensor =>
-      branch.reduce((states, each, j) => through(each, states, `vision.cls_pt_layers.${j}`, branchRates[j], context), x),
+    runBranch: (tokens: Tensor, context: ForwardContext): Tensor => nn.throughStack(context, tokens, (x) =>
+      branch.reduce((states, each, j) => through(each, states, `vision.cls_pt_layers.${j}`, branchRates[j], context), x)),
   };
 }

@@ -84,7 +84,7 @@ export const bert = definePlugin({
         const text = start(embedText(prompt_ids));
         const [tokens, keyMask] = geometry
           ? [concat([text, start(typed(points.forward(geometry.points, geometry.kinds), pointType))], 1), concat([prompt_mask, geometry.mask], 1)] : [text, prompt_mask];
-        const states = layers.reduce((x, layer) => nn.throughBlock(context, () => layer.forward(x, { keyMask })), tokens);
+        const states = nn.throughStack(context, tokens, (all) => layers.reduce((x, layer) => nn.throughBlock(context, () => layer.forward(x, { keyMask })), all));
         return { embedding: projection.forward(maskedMean(states, keyMask)) };
       },
     };

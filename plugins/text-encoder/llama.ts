@@ -119,7 +119,8 @@ export const llamaEncoder = definePlugin({
       const { tokens: share } = context;
       const states = nn.overTokens(share, { x, positions, keyMask }, (own) => {
         const input = { positions: own.positions, keyMask: own.keyMask, invFreq, causal, window, groups: groups?.rule, keys: context, share };
-        return layers.reduce((h, layer) => nn.throughBlock(context, () => nn.entering(share, layer.parameters(), () => layer.forward(h, input))), own.x);
+        return nn.throughStack(context, own.x, (all) =>
+          layers.reduce((h, layer) => nn.throughBlock(context, () => nn.entering(share, layer.parameters(), () => layer.forward(h, input))), all));
       });
       return norm.forward(padded === length ? states : slice(states, 1, 0, length));
     }

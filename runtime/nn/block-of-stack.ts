@@ -1,5 +1,6 @@
 import { recomputed } from "../autograd/index.ts";
 import type { Tensor } from "../tensor/index.ts";
+import { sequenceShare, withSequenceShare } from "./sequence-share.ts";
 
 /**
  * Runs one block of a stack. With `context.recompute` the way back remembers its inputs only and runs it a second time: memory of one block
@@ -7,5 +8,6 @@ import type { Tensor } from "../tensor/index.ts";
  * (T-6 of the tape): it must not read variables that change after it.
  */
 export function throughBlock<T extends Tensor | readonly Tensor[]>(context: { recompute?: boolean }, work: () => T): T {
-  return context.recompute ? recomputed(work) : work();
+  const share = sequenceShare();
+  return context.recompute ? recomputed(() => withSequenceShare(share, work)) : work();
 }

@@ -9,6 +9,7 @@ export { type MaterialiseOptions, type Module, Parameter, type Parameters, colle
 export { type RopeScaling, ropeFrequencies, ropeFrequencies64 } from "./rope-frequencies.ts";
 export { type Grid, type RelativeBiasResize, resizePositions, resizeRelativeBias } from "./table-resize.ts";
 export { type TensorDeclaration, type TensorPlan, namesUnder } from "./tensor-plan.ts";
+export { throughStack } from "./sequence-share.ts";
 export { linearCrossEntropy, vocabularyHead } from "./vocabulary-head.ts";
 export { type BeitBlock, type BeitBlockInput, type BeitBlockOptions, beitBlock, relativeBiasTable } from "./transformer-beit.ts";
 export { type BertLayer, bertLayer } from "./transformer-bert.ts";

@@ -2,9 +2,10 @@ import * as ops from "../ops/index.ts";
 import { type Tensor, zeros } from "../tensor/index.ts";
 import type { Randomness } from "./drop-path.ts";
 import type { Initializer } from "./initializer.ts";
-import { entered, wholeOf, wordsHere } from "./members.ts";
+import { entered, left, wholeOf, wordsHere } from "./members.ts";
 import { type Adaptable, Adapters } from "./lora.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
+import { alike, sequenceShare } from "./sequence-share.ts";
 
 /** BEiT's start of weights: normal with std 0.02, cut at one standard deviation. */
 export const truncatedNormal = (std = 0.02, o: { bound?: number; divide?: number } = {}): Initializer => ({ kind: "truncated-normal", std, ...o });
@@ -38,9 +39,9 @@ export function linear(o: { in: number; out: number; bias?: boolean; init?: Init
     parameters: () => ({ ...collect({ weight, bias }), ...adapters.parameters() }),
     forward(x, keys, enteredX = entered(x, weight)) {
       const { split } = weight;
-      if (split?.axis !== 1) return adapters.addTo(ops.linear(enteredX, weight.value, bias?.value), x, keys);
-      const sum = split.members.leave(ops.linear(x, weight.value));
-      return adapters.addTo(bias ? ops.add(sum, bias.value) : sum, x, keys);
+      if (split?.axis !== 1) return adapters.addTo(ops.linear(enteredX, weight.value, bias?.value), sequenceShare() ? enteredX : x, keys);
+      const sum = left(ops.linear(x, weight.value), split);
+      return adapters.addTo(bias ? ops.add(sum, alike(bias.value)) : sum, x, keys);
     },
   };
 }
@@ -63,13 +64,13 @@ export function patchEmbedding(o: { patch: number; width: number; channels?: num
 export function layerNorm({ width, eps = 1e-6 }: { width: number; eps?: number }): Layer {
   const weight = new Parameter([width], { kind: "ones" });
   const bias = new Parameter([width], { kind: "zeros" });
-  return { parameters: () => collect({ weight, bias }), forward: (x) => ops.layerNorm(x, weight.value, bias.value, { eps }) };
+  return { parameters: () => collect({ weight, bias }), forward: (x) => ops.layerNorm(x, alike(weight.value), alike(bias.value), { eps }) };
 }
 
 /** Names: weight (width). */
 export function rmsNorm({ width, eps = 1e-5 }: { width: number; eps?: number }): Layer {
   const weight = new Parameter([width], { kind: "ones" });
-  return { parameters: () => collect({ weight }), forward: (x) => ops.rmsNorm(x, weight.value, { eps }) };
+  return { parameters: () => collect({ weight }), forward: (x) => ops.rmsNorm(x, alike(weight.value), { eps }) };
 }
 
 export interface Embedding extends Module, Adaptable {

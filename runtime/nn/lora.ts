@@ -3,8 +3,9 @@ import { withoutRecording } from "../autograd/index.ts";
 import * as ops from "../ops/index.ts";
 import { Scope, type Tensor, assign, fnv1a32, full, widened } from "../tensor/index.ts";
 import { type Randomness, drawnBy } from "./drop-path.ts";
-import { entered } from "./members.ts";
+import { entered, left } from "./members.ts";
 import { Parameter, type Parameters } from "./parameter.ts";
+import { alike, sequenceShare } from "./sequence-share.ts";
 
 /**
  * LoRA: a weight learns through a product of two thin matrices beside it. Sources: Hu et al. 2021; rsLoRA: Kalajdzievski 2023.
@@ -74,8 +75,7 @@ export class Adapters {
   addTo(y: Tensor, x: Tensor, keys: Randomness | undefined): Tensor {
     for (const { a, b, scale, dropout, site } of this.#beside()) {
       const given = dropout > 0 && keys?.training ? dropped(x, a, { p: dropout, ...drawnBy(keys), site }) : x;
-      const thin = ops.linear(given, a.value), inner = a.split ? a.split.members.leave(thin) : entered(thin, b);
-      y = ops.add(y, ops.scale(ops.linear(inner, b.value), scale));
+      y = ops.add(y, ops.scale(thinProduct(given, a, b), scale));
     }
     return y;
   }
@@ -121,6 +121,12 @@ export class Adapters {
   #beside(): Pair[] {
     return [...this.#pairs.values()].filter(({ active, merged }) => active && !merged);
   }
+}
+
+/** x A' B', summed or shared out as the weight that they lie on. Where tokens are shared out, x has been gathered for A, and B is applied to the tokens here. */
+function thinProduct(x: Tensor, a: Parameter, b: Parameter): Tensor {
+  if (a.split) return ops.linear(left(ops.linear(x, a.value), a.split), alike(b.value));
+  return sequenceShare() ? ops.linear(ops.linear(x, alike(a.value)), b.value) : ops.linear(entered(ops.linear(x, a.value), b), b.value);
 }
 
 /** B of a table, which learns from the rows of all members where A has only those here. */

@@ -1,5 +1,6 @@
 import * as ops from "../ops/index.ts";
 import { type Tensor, fromArray } from "../tensor/index.ts";
+import { gatherTokens, scatterTokens, sequenceShare } from "./sequence-share.ts";
 
 /**
  * The members of a tensor group, as layers see them: processes that hold the same layers and share out the numbers of some of their
@@ -16,6 +17,12 @@ export interface Members {
   gather(x: Tensor, axis: number): Tensor;
   /** x, alike -> this member's equal part along an axis. The way back puts the parts of all together. */
   part(x: Tensor, axis: number): Tensor;
+  /** Between products members share out tokens: `throughStack`. */
+  readonly sharesTokens: boolean;
+  /** As `gather`, to be used by each in its own way: the way back sums what members give and leaves this one its part. */
+  gatherParts(x: Tensor, axis: number): Tensor;
+  /** Of the sum over members this one's equal part along an axis. The way back puts the parts of all together. */
+  scatter(x: Tensor, axis: number): Tensor;
 }
 
 /** How a parameter is shared out: along one axis, each of its `parts` by itself (q, k and v in one weight), in equal contiguous shares. */
@@ -44,7 +51,17 @@ export function headsOf(heads: number, split: Split | undefined): { heads: numbe
 }
 
 /** x as the products of these weights take it: summed over members on the way back where they are split by outputs. Once for weights that share an input. */
-export const entered = (x: Tensor, { split }: { readonly split: Split | undefined }): Tensor => (split?.axis === 0 ? split.members.enter(x) : x);
+export function entered(x: Tensor, { split }: { readonly split: Split | undefined }): Tensor {
+  if (split?.axis !== 0) return x;
+  const tokens = sequenceShare();
+  return tokens ? gatherTokens(x, tokens) : split.members.enter(x);
+}
+
+/** The sum over members of what products of split inputs gave, which it takes over; where tokens are shared out, of the tokens here. */
+export function left(x: Tensor, { members }: Split): Tensor {
+  const tokens = sequenceShare();
+  return tokens ? scatterTokens(x, tokens) : members.leave(x);
+}
 
 /** A tensor that stands for a parameter, alike on all members: its shares put together. */
 export const wholeOf = ({ split }: { readonly split: Split | undefined }, value: Tensor): Tensor => (split ? split.members.gather(value, split.axis) : value);

@@ -5,6 +5,7 @@ import type { Grid } from "./table-resize.ts";
 import { type Activation, layerNorm, mlp, truncatedNormal } from "./layers.ts";
 import { type PackedAttentionInput, packedAttention } from "./packed-attention.ts";
 import { type Module, Parameter, collect } from "./parameter.ts";
+import { alike } from "./sequence-share.ts";
 
 export interface BeitBlockOptions {
   width: number;
@@ -55,7 +56,7 @@ export function beitBlock({ width, heads, hidden = 4 * width, layerScale, eps = 
 }
 
 /** gamma * branch, or the branch itself without layer scale. */
-const scaled = (branch: Tensor, gamma: Parameter | undefined): Tensor => (gamma ? ops.mul(branch, gamma.value) : branch);
+const scaled = (branch: Tensor, gamma: Parameter | undefined): Tensor => (gamma ? ops.mul(branch, alike(gamma.value)) : branch);
 
 /** The parameter behind BEiT's relative position bias: ((2h-1)(2w-1)+3, heads), starting at zero. */
 export const relativeBiasTable = ([height, width]: Grid, heads: number): Parameter =>

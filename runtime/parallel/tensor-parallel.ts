@@ -11,20 +11,23 @@
 import { RuntimeError } from "../errors.ts";
 import { type Members, type Parameter, type Parameters, type TensorPlan, joinShares, namesUnder } from "../nn/index.ts";
 import { type HostArray, type Shape, type Tensor, toHostArray } from "../tensor/index.ts";
-import { enter, gather, leave, part } from "./collective-ops.ts";
+import { allGather, enter, gather, leave, part, reduceScatter } from "./collective-ops.ts";
 import type { Group } from "./collectives.ts";
 
 /** A process's place among those that share components out. The group need not be there before the first forward. */
-export interface TensorPlace { rank: number; size: number; group(): Group }
+export interface TensorPlace { rank: number; size: number; sharesTokens?: boolean; group(): Group }
 
 /** What a tensor group does for layers. */
-export const membersOf = ({ rank, size, group }: TensorPlace): Members => ({
+export const membersOf = ({ rank, size, sharesTokens = false, group }: TensorPlace): Members => ({
   index: rank,
   count: size,
   enter: (x) => enter(x, group()),
   leave: (x) => leave(x, group()),
   gather: (x, axis) => gather(x, group(), axis),
   part: (x, axis) => part(x, group(), axis),
+  sharesTokens,
+  gatherParts: (x, axis) => allGather(x, group(), axis),
+  scatter: (x, axis) => reduceScatter(x, group(), axis),
 });
 
 /** Puts splits on a component's parameters, as its plugin declares. Before they have values. Throws ERR_PLUGIN for a path that names nothing. */

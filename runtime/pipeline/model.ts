@@ -15,7 +15,7 @@ export interface StageModelOptions {
   precision: Precision;
   load?: Load;
   /** The components are shared out with other processes. */
-  tensor?: TensorPlace;
+  tensor?: Omit<TensorPlace, "sharesTokens">;
   /** The tokens of their sequences are shared out with other processes. */
   context?: TensorPlace;
   /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
@@ -73,7 +73,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
     await fence(); // a model before this one in the same process may have left work: threads change only when there is none
     configureDevice({ threads: o.threads });
   }
-  if (o.tensor && o.tensor.size > 1) for (const node of nodes) shareOutComponent(node, o.tensor);
+  if (o.tensor && o.tensor.size > 1) for (const node of nodes) shareOutComponent(node, { ...o.tensor, sharesTokens: recipe.train.sequence_parallel });
   if (o.context && o.context.size > 1) for (const node of nodes) if (node.plugin.context) node.tokens = tokenShare(o.context);
   const parameters: Parameters = Object.assign({}, ...stages.map((stage) => stage.parameters));
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;

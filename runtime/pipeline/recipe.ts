@@ -53,6 +53,8 @@ const train = z.strictObject({
   zero: z.int().min(0).max(3).default(0),
   /** block: a block of layers keeps its input only, and runs again when its gradient comes. */
   recompute: z.enum(["none", "block"]).default("none"),
+  /** Members of a tensor group share out the tokens between their products: norms and residuals are neither computed nor remembered several times. */
+  sequence_parallel: z.boolean().default(false),
   /** Largest norm of the whole gradient; 0 leaves it as it is. */
   clip: z.number().min(0).default(1),
   /** Threads per process; auto shares the cores of the host out. */

@@ -34,9 +34,9 @@ const [B, T] = [3, 5];
 const texts = { text_ids: words([B, T], 40), text_mask: real(B, T) };
 const textOptions = { vocabulary: 40, width: 24, layers: 2, heads: 4, kv_heads: 4, head_dim: 6, hidden: 32 };
 const text = (more: Record<string, unknown> = {}): Part => ({ use: "text-encoder/llama", options: { ...textOptions, ...more }, in: { text_ids: "data.text_ids", text_mask: "data.text_mask" } });
-const image = (more: Record<string, unknown> = {}): Network => ({
-  parts: { image: { use: "image-encoder/beit", options: { image: 8, patch: 4, width: 16, layers: 2, heads: 4, ...more }, in: { pixels: "data.pixels", patch_mask: "data.patch_mask" } }, loss: loss("image.states") },
-  data: { pixels: numbers([B, 3, 8, 8]), patch_mask: { shape: [B, 4], dtype: "u8", fill: (_, i) => Number(i % 3 === 0) } }, outputs: ["image.states"],
+const image = (more: Record<string, unknown> = {}, side = 8): Network => ({
+  parts: { image: { use: "image-encoder/beit", options: { image: side, patch: 4, width: 16, layers: 2, heads: 4, ...more }, in: { pixels: "data.pixels", patch_mask: "data.patch_mask" } }, loss: loss("image.states") },
+  data: { pixels: numbers([B, 3, side, side]), patch_mask: { shape: [B, (side / 4) ** 2], dtype: "u8", fill: (_, i) => Number(i % 3 === 0) } }, outputs: ["image.states"],
 });
 const fusion = (use: string, more: Record<string, unknown> = {}): Network => ({
   parts: {
@@ -72,6 +72,13 @@ export const networks: Record<string, Network> = {
     },
     data: { ...texts, index: places(7, B * (T - 2)), targets: labels(7, 40) }, outputs: ["mlm.loss", "mlm.accuracy"],
   },
+  "objective/mlm where a microbatch has no masked token": {
+    parts: {
+      text: text(), loss: loss("text.states"),
+      mlm: { use: "objective/mlm", options: { width: 24, text_width: 24, vocabulary: 40, grid: 1 }, in: { memory: "text.states", embedding: "text.embedding", mlm_index: "data.index", mlm_targets: "data.targets" } },
+    },
+    data: { ...texts, index: places(0, 1), targets: labels(0, 40) }, outputs: ["mlm.loss", "mlm.accuracy"],
+  },
   "objective/causal-lm with a head of its own": {
     parts: {
       text: text({ attention: "causal", lm_head: "trained" }),
@@ -95,7 +102,11 @@ export const networks: Record<string, Network> = {
   },
 };
 
-export interface Told { network: string; dtype: DType; steps: number; recompute?: boolean }
+/** Enough tokens for memory to be theirs. */
+export const largePage = "image-encoder/beit, 65 tokens";
+networks[largePage] = image({}, 32);
+
+export interface Told { network: string; dtype: DType; steps: number; recompute?: boolean; sharesTokens?: boolean }
 export interface Found {
   /** Of every step. */
   losses: number[];
@@ -107,20 +118,23 @@ export interface Found {
   /** Names of what is shared out, and numbers held here. */
   shared: string[];
   held: number;
+  /** Bytes remembered between forward and backward of the last step. */
+  remembered: number;
 }
 
 /** Gradient descent on one batch. With a group, what its members do together. */
-export async function learn(group: Group | undefined, { network, dtype, steps, recompute = false }: Told): Promise<Found> {
+export async function learn(group: Group | undefined, { network, dtype, steps, recompute = false, sharesTokens = false }: Told): Promise<Found> {
   const { parts, data, outputs } = networks[network], { graph, parameters } = build(parts, recompute);
-  if (group) for (const node of graph.nodes) nodeShares(node, group);
+  if (group) for (const node of graph.nodes) nodeShares(node, group, sharesTokens);
   nn.materialise(parameters, { seed: 5, prefix: "", dtype });
   const rule = sgd({ momentum: 0 }), random = new Philox(9, 1), inputs = Object.fromEntries(Object.entries(data).map(([name, feed]) => [name, filled(feed, random)]));
-  const found: Found = { losses: [], outputs: {}, gradients: {}, values: {}, shared: Object.keys(parameters).filter((name) => parameters[name].split), held: nn.countParameters(parameters) };
+  const found: Found = { losses: [], outputs: {}, gradients: {}, values: {}, shared: Object.keys(parameters).filter((name) => parameters[name].split), held: nn.countParameters(parameters), remembered: 0 };
   const context: ForwardContext = { training: true, step: 0, seed: 4, counts: counts, sampleIds: [11, 12, 13], precision: "f32" };
   for (let step = 0; step < steps; step++) {
     const pass = new MicrobatchPass(graph, graph.nodes, { ...context, step }, `step ${step}`);
     try {
       pass.forward(Object.fromEntries(Object.entries(data).map(([name, feed]) => [`data.${name}`, fromArray(inputs[name], feed.shape, feed.dtype ?? dtype)])));
+      found.remembered = pass.scope.memory().bytesInUse;
       const gradients = pass.backward({}).parameters;
       found.losses.push((await Promise.all(pass.scalars().filter(([name]) => !name.includes(".")).map(([, tensor]) => tensor.item()))).reduce((a, b) => a + b, 0));
       if (step === 0) {
@@ -142,10 +156,10 @@ const counts = { mlm_tokens: 6, lm_tokens: 12, answer_text_tokens: 9, answer_loc
 
 const wholeOf = async (parameter: nn.Parameter, tensor: Tensor, group: Group | undefined): Promise<HostArray> => (group ? (await joined(parameter, tensor, group)).values : tensor.read());
 
-function nodeShares(node: GraphNode, group: Group): void {
+function nodeShares(node: GraphNode, group: Group, sharesTokens: boolean): void {
   const plan = node.plugin.tensor!(node.options);
   if ("refused" in plan) throw new Error(plan.refused.because);
-  node.members = membersOf({ rank: group.rank, size: group.size, group: () => group });
+  node.members = membersOf({ rank: group.rank, size: group.size, sharesTokens, group: () => group });
   shareOut(node.parameters, plan, node.members);
 }
 

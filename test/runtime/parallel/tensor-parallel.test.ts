@@ -7,7 +7,7 @@ import type { HostArray } from "../../../runtime/tensor/index.ts";
 import { miniRecipe } from "../../process/octavo.ts";
 import { code, noLeaks } from "../numbers.ts";
 import { type GroupProcesses, startGroup } from "./group-processes.ts";
-import { type Found, type Told, learn, networks } from "./tensor-networks.ts";
+import { type Found, type Told, largePage, learn, networks } from "./tensor-networks.ts";
 
 const module = new URL("./tensor-networks.ts", import.meta.url);
 
@@ -49,25 +49,43 @@ for (const size of [2, 4]) {
     before(async () => { group = await startGroup({ size, module }); });
     after(() => group.end());
 
-    for (const network of Object.keys(networks)) {
-      it(`${network}: outputs, gradients and 50 steps in f64, gradients in f32`, async () => {
-        const told: Told = { network, dtype: "f64", steps: 50 };
-        const wanted = await learn(undefined, told), all = await group.run<Found>("learn", told), [got] = all;
-        assertNear(got.outputs, wanted.outputs, 1e-12, "output");
-        assertNear(got.gradients, wanted.gradients, 1e-11, "gradient");
-        assertNear(got.values, wanted.values, 1e-9, "after 50 steps,");
-        assert.ok(got.losses[49] !== got.losses[0]);
-        got.losses.forEach((loss, step) => assert.ok(Math.abs(loss - wanted.losses[step]) <= 1e-9 * Math.max(1, Math.abs(wanted.losses[step])), `loss of step ${step}`));
-        assert.ok(got.shared.length > 0 && got.held < wanted.held, "something is shared out");
-        for (const other of all) assert.deepEqual([other.losses, other.outputs, other.gradients, other.values], [got.losses, got.outputs, got.gradients, got.values], "TP-2: all members have the same bits");
-        const narrow = { ...told, dtype: "f32" as const, steps: 1 };
-        assertNormNear((await group.run<Found>("learn", narrow))[0].gradients, (await learn(undefined, narrow)).gradients, 1e-5);
-      });
+    /** Equal one process (TP-2), with every number of tokens, also those that the members do not divide. */
+    async function equalsOneProcess(network: string, sharesTokens: boolean): Promise<void> {
+      const told: Told = { network, dtype: "f64", steps: 50, sharesTokens };
+      const wanted = await learn(undefined, told), all = await group.run<Found>("learn", told), [got] = all;
+      assertNear(got.outputs, wanted.outputs, 1e-12, "output");
+      assertNear(got.gradients, wanted.gradients, 1e-11, "gradient");
+      assertNear(got.values, wanted.values, 1e-9, "after 50 steps,");
+      assert.ok(got.losses[49] !== got.losses[0]);
+      got.losses.forEach((loss, step) => assert.ok(Math.abs(loss - wanted.losses[step]) <= 1e-9 * Math.max(1, Math.abs(wanted.losses[step])), `loss of step ${step}`));
+      assert.ok(got.shared.length > 0 && got.held < wanted.held, "something is shared out");
+      for (const other of all) assert.deepEqual([other.losses, other.outputs, other.gradients, other.values], [got.losses, got.outputs, got.gradients, got.values], "TP-2: all members have the same bits");
+      const narrow = { ...told, dtype: "f32" as const, steps: 1 };
+      assertNormNear((await group.run<Found>("learn", narrow))[0].gradients, (await learn(undefined, narrow)).gradients, 1e-5);
     }
+
+    const small = Object.keys(networks).filter((name) => name !== largePage);
+    for (const network of small) {
+      it(`${network}: outputs, gradients and 50 steps in f64, gradients in f32`, () => equalsOneProcess(network, false));
+    }
+    for (const network of small.filter((name) => !name.startsWith("fusion/"))) {
+      it(`${network}, tokens shared out: the same`, () => equalsOneProcess(network, true));
+    }
+
+    it("remembers less the more is shared out, tokens too", async () => {
+      const told: Told = { network: largePage, dtype: "f32", steps: 1 };
+      const alone = await learn(undefined, told);
+      const [[weights], [tokens]] = [await group.run<Found>("learn", told), await group.run<Found>("learn", { ...told, sharesTokens: true })];
+      assert.ok(weights.remembered < 0.85 * alone.remembered && tokens.remembered < 0.96 * weights.remembered, `${alone.remembered}, ${weights.remembered}, ${tokens.remembered} bytes`);
+    });
 
     it("with blocks that run again on the way back: the same bits", async () => {
       const told: Told = { network: "text-encoder/llama", dtype: "f32", steps: 3 };
-      assert.deepEqual(await group.run<Found>("learn", { ...told, recompute: true }), await group.run<Found>("learn", told));
+      for (const sharesTokens of [false, true]) {
+        const [plain, again] = [await group.run<Found>("learn", { ...told, sharesTokens }), await group.run<Found>("learn", { ...told, sharesTokens, recompute: true })];
+        assert.ok(again.every(({ remembered }, rank) => remembered < 0.6 * plain[rank].remembered));
+        assert.deepEqual(again.map((found) => ({ ...found, remembered: 0 })), plain.map((found) => ({ ...found, remembered: 0 })));
+      }
     });
   });
 }

@@ -14,7 +14,7 @@ describe("a recipe", () => {
     const { train, seed, trackers, stages, name, layout } = parseRecipe("components: {}", "some/place/first-try.yaml");
     assert.deepEqual({ train, seed, trackers, stages, name, layout }, {
       layout: { data: 1, tensor: 1, context: 1 }, name: "first-try", seed: 1, trackers: [], stages: undefined,
-      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", compile: "auto", zero: 0, recompute: "none", optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
+      train: { steps: 50, batch: 16, microbatches: 4, schedule: "1f1b", clip: 1, threads: "auto", precision: "f32", compile: "auto", zero: 0, recompute: "none", sequence_parallel: false, optimizer: { use: "optimizer/adamw", options: {} }, checkpoint: { keep: 2 } },
     });
   });
 
