@@ -10,7 +10,7 @@
 namespace {
 typedef int32_t CodeLanes __attribute__((vector_size(64)));
 constexpr float kFar = std::numeric_limits<float>::infinity();
-constexpr int64_t kTilePairs = 8 * kLightTile;  // (code, d) pairs a tile: a difference, a product and a sum in a register
+constexpr int64_t kTilePairs = 4 * kLightTile;  // (code, d) pairs a tile: a difference, a product and a sum in a register
 
 /// Sixteen codes side by side: codebook (K, D) -> (ceil(K / 16), D, 16). Codes beyond K lie infinitely far away.
 std::vector<float> side_by_side(const float* codebook, int64_t count, int64_t width) {

@@ -9,9 +9,10 @@
 #include "../common/clones.h"
 #include "../common/parallel.h"
 
-// Elements per tile at most: 10 to 60 microseconds of work, several times what handing it to a thread costs.
+// Elements per tile at most: 20 to 60 microseconds of work. Less is not shared out: handing it to a thread that spins costs a few
+// microseconds, to one that other processes keep from running a thousand times that.
 constexpr int64_t kTileElements = 32768;  // arithmetic with exp and the like, 0.5 to 2 ns an element
-constexpr int64_t kLightTile = 65536;     // copies, additions, normalisations: 0.1 to 0.3 ns an element
+constexpr int64_t kLightTile = 131072;    // copies, additions, normalisations: 0.1 to 0.3 ns an element
 
 /// The length of the tiles of `n`, at most `most`, a multiple of `grain`: as many as 1, 2 and 4 threads share evenly, all of about the same
 /// length. (With tiles of `most` a little more than one of them, 257 tokens of 256, would be one thread's work.)
