@@ -2,6 +2,7 @@ import type { ActorSystem } from "../actor/index.ts";
 import { RuntimeError, explain, toFailure } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
 import type { WorkerExit, WorkerHandle } from "./launcher.ts";
+import { Pulse, type PulseOptions, vitalsOf } from "./pulse.ts";
 import { rankNode } from "./rank.ts";
 import { stagesOfRank } from "./rank-schedule.ts";
 
@@ -18,6 +19,7 @@ const evidenceMs = 3000;
 export class FailureWatch {
   #step = -1;
   #closing = false;
+  #pulse: Pulse | undefined;
   #handles: readonly WorkerHandle[] = [];
   #fail!: (error: unknown) => void;
   readonly #failed: Promise<never>;
@@ -59,9 +61,25 @@ export class FailureWatch {
       { component: components[0], stage: rank, stages: this.#stages(rank), process: handle?.pid, step: this.#step, failure: toFailure(error) }); // the causes are in the message already
   }
 
+  /** Watches that the ranks live and advance (pulse.ts); one that stands still ends the run. */
+  pulse(system: ActorSystem, o: Pick<PulseOptions, "ask" | "work">): void {
+    const of = (rank: string): WorkerHandle => this.#handles.find(({ name }) => name === rank)!;
+    this.#pulse = new Pulse({
+      ...o, clock: system.clock, ranks: this.#handles.map(({ name }) => name),
+      vitals: (rank) => vitalsOf(of(rank).pid, "octavo worker"),
+      stands: (rank, what) => {
+        const { pid, host } = of(rank), components = this.#components(rank);
+        this.#fail(new RuntimeError("ERR_RUN", `The run failed ${this.#when()}: worker ${rank} (${this.#holds(rank)}; process ${pid} on ${host}) ${what}. ${this.#waited(rank)}`,
+          { component: components[0], stage: rank, stages: this.#stages(rank), process: pid, host, step: this.#step }));
+        system.peerDown(rankNode(rank), what, "unreachable");
+      },
+    });
+  }
+
   /** From now on processes may end. */
   closing(): void {
     this.#closing = true;
+    this.#pulse?.stop();
   }
 
   /** The result of `work`, or the first cause of the run's failure. */
@@ -97,13 +115,16 @@ export class FailureWatch {
     return `${stages.length > 1 ? `stages ${stages.join(", ")}; ` : ""}components ${this.#components(rank).join(", ")}`;
   }
 
+  #waited(rank: string): string {
+    return `The workers ${this.checked.schedule.ranks.filter((name) => name !== rank).join(", ")} only waited for it.`;
+  }
+
   #death(handle: WorkerHandle, exit: WorkerExit): RuntimeError {
     const components = this.#components(handle.name);
-    const waiting = this.checked.schedule.ranks.filter((name) => name !== handle.name);
     const said = exit.stderrTail.trim();
     return new RuntimeError("ERR_RUN",
       `The run failed ${this.#when()}: worker ${handle.name} (${this.#holds(handle.name)}; process ${handle.pid} on ${handle.host}) ${ending(exit)}.` +
-      `${said ? ` Its last words: ${said.split("\n").slice(-12).join("\n  ")}` : ""} The workers ${waiting.join(", ")} only waited for it.`,
+      `${said ? ` Its last words: ${said.split("\n").slice(-12).join("\n  ")}` : ""} ${this.#waited(handle.name)}`,
       { component: components[0], stage: handle.name, stages: this.#stages(handle.name), process: handle.pid, host: handle.host, step: this.#step, code: exit.code, signal: exit.signal });
   }
 

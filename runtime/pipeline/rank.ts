@@ -12,6 +12,7 @@ import { Feed, type StepHeader, headerOf } from "./feed.ts";
 import { Credits, Inbox } from "./inbox.ts";
 import type { Crossing } from "./microbatch.ts";
 import { type StageModel, type StageModelOptions, loadStageModel } from "./model.ts";
+import type { RankProgress } from "./pulse.ts";
 import { type MessageName, messageKey, wayKey } from "./rank-messages.ts";
 import { type Work, workOf } from "./rank-work.ts";
 import { StepRun } from "./step-run.ts";
@@ -75,6 +76,7 @@ export interface RankState {
   gradients?: Map<string, Tensor>;
   sums?: Map<string, Tensor>;
   stepped: boolean;
+  progress: RankProgress;
 }
 
 export const rankNode = (name: string): string => `worker-${name}`;
@@ -82,10 +84,10 @@ export const rankNode = (name: string): string => `worker-${name}`;
 export const rank = defineActor({
   name: "rank",
   mailbox: { capacity: 4096 },
-  interleave: ["deliver", "release", "credit"],
+  interleave: ["deliver", "release", "credit", "progress"],
 
   init: (setup: RankSetup): RankState => ({
-    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false,
+    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false, progress: { done: 0, at: "its beginning" },
   }),
 
   endpoints: {
@@ -141,6 +143,7 @@ export const rank = defineActor({
       state.stepped = true;
       const run = new StepRun({
         rank: state.name, model: modelOf(state), work: workOfRank(state), header, batch: state.batch, inbox: state.inbox, link: (peer) => linkTo(state, peer), signal, timeline: state.timeline,
+        reached: (at) => void (state.progress = { done: state.progress.done + 1, at }),
       });
       try {
         const { report, gradients, sums } = await run.run();
@@ -151,6 +154,9 @@ export const rank = defineActor({
         throw error;
       }
     },
+
+    /** How far it has come, whatever it does (PU-1, PU-2). */
+    progress: (state: RankState): RankProgress => state.progress,
 
     /** The optimizer's part of the step, and what comes after it; the gradients and sums of `step` are used up. */
     async apply(state: RankState, settings: UpdateSettings): Promise<void> {

@@ -36,7 +36,10 @@ type RankRef = RefOf<typeof rank>;
 /** Longest that a rank may take to read its data and build its components, or to write a checkpoint. */
 const startUpMs = 3600_000;
 
-/** A step may take this many times the slowest so far, and never less than `leastStepMs`: a worker that stands still is not waited for forever. */
+/** A rank that has not said by then how far it has come is asked again. */
+const answerMs = 600_000;
+
+/** The last resort, should the watch over the ranks (pulse.ts) see nothing wrong. A step may take this many times the slowest so far, and never less than `leastStepMs`: a worker that stands still is not waited for forever. */
 const stepPatience = 50;
 const leastStepMs = 600_000;
 
@@ -91,6 +94,8 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const refs = names.map((name) => c.system.remote(rank, rankNode(name)));
   const ask = <T>(work: (ref: RankRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
     Promise.all(refs.map((ref, i) => work(ref, names[i], i).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
+  const work = { underWay: false, steps: 0 };
+  c.watch.pulse(c.system, { work: () => work, ask: (name) => refs[names.indexOf(name)].progress.call(undefined, { timeoutMs: answerMs }) });
   const met = await ask((ref) => ref.introduce.call());
   const { precision, warning } = choosePrecision(recipe.train.precision, met.map(({ fastBf16 }, i) => ({ name: names[i], fastBf16 })));
   const built = await ask((ref, name) => ref.build.call({
@@ -102,10 +107,12 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const loaderIndex = names.indexOf(rankOfComponent(checked, checked.loader));
   const header: Crew["header"] = (step, timeoutMs) =>
     refs[loaderIndex].header.call({ step }, { timeoutMs }).catch((error: unknown) => { throw c.watch.blame(names[loaderIndex], error); });
-  return new PipelineRunner(checked, c, { ask, header, lanes, hosts: met.map(({ whereabouts: { host } }) => host), precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
+  return new PipelineRunner(checked, c, { ask, header, work, lanes, hosts: met.map(({ whereabouts: { host } }) => host), precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
 }
 
 interface Crew {
+  /** What the watch over the ranks must know of the steps. */
+  work: { underWay: boolean; steps: number };
   /** Asks every rank, in the order of the schedule; a failure names it. */
   ask<T>(work: (ref: RankRef) => Promise<T>): Promise<T[]>;
   /** Asks the loader's rank for what all must know before a step. */
@@ -170,7 +177,9 @@ class PipelineRunner implements StepRunner {
     const begun = performance.now();
     const timeoutMs = Math.max(leastStepMs, stepPatience * this.#slowestMs);
     const header = await (this.#next?.step === step ? this.#next.header : this.crew.header(step, timeoutMs));
-    const running = this.crew.ask((ref) => ref.step.call({ header, trace }, { timeoutMs }));
+    const { work } = this.crew;
+    work.underWay = true;
+    const running = this.crew.ask((ref) => ref.step.call({ header, trace }, { timeoutMs })).finally(() => (work.underWay = false));
     // Asked for now, answered by the loader after its share of this step: the next batch is read while this one trains.
     this.#next = undefined;
     if (step + 1 < recipe.train.steps) {
@@ -183,6 +192,7 @@ class PipelineRunner implements StepRunner {
     const gradScale = recipe.train.clip > 0 ? clipScale(norm, recipe.train.clip) : 1;
     const learningRate = this.#optimizer.learningRate(step, recipe.train.steps);
     await this.crew.ask((ref) => ref.apply.call({ step, learningRate, gradScale }, { timeoutMs }));
+    work.steps++;
     this.#slowestMs = Math.max(this.#slowestMs, performance.now() - begun);
     return { ...combineScalars(this.#inGraphOrder(reports)), norm, learningRate, pages: header.microbatches.reduce((sum, { keys }) => sum + keys.length, 0), keys: header.microbatches.flatMap(({ keys }) => keys) };
   }

@@ -24,6 +24,8 @@ export interface StepRunInput {
   link(peer: string): Link;
   /** Ends the waiting (STG-5). */
   signal: AbortSignal;
+  /** The step has come to an entry; in words. */
+  reached(at: string): void;
   timeline: Timeline;
 }
 
@@ -60,6 +62,7 @@ export class StepRun {
   async run(): Promise<StepRunResult> {
     for (const entry of this.o.work.entries) {
       this.#signal.throwIfAborted();
+      this.o.reached(`${entry.kind}${entry.microbatch} of ${entry.stage} in step ${this.o.header.step}`);
       const taken = await this.#take(entry);
       this.o.timeline.device(this.#label("compute", entry), () => this.#compute(entry, taken));
       await this.#give(entry);

@@ -72,6 +72,19 @@ describe("a run whose processes are killed", function () {
     await nothingLeft(workers);
   });
 
+  it("ends within seconds when a worker is frozen, and says that it lives but was stopped", async () => {
+    const { run, workers } = await midway();
+    const worker = workers.find(({ stage }) => stage === "text")!;
+    process.kill(worker.pid, "SIGSTOP");
+    const frozen = performance.now();
+    const ended = await run.ended;
+    assert.ok(performance.now() - frozen < 30_000, `took ${performance.now() - frozen} ms`);
+    assert.equal(ended.code, 1);
+    const failure = ended.events.find((event) => event.event === "failure")!;
+    assert.match(failure.message as string, new RegExp(`^The run failed at step \\d+: worker text \\(components text; process ${worker.pid} on .*\\) stands still: its process lives, but was stopped \\(SIGSTOP or a debugger\\), and has not answered for \\d+ s, at [FBIW]\\d of text in step \\d+\\. The workers .* only waited for it\\.$`));
+    await nothingLeft(workers);
+  });
+
   it("leaves nothing when the launcher itself is killed, and the last checkpoint resumes", async () => {
     const { run, workers, runFolder } = await midway();
     run.child.kill("SIGKILL");
