@@ -62,6 +62,20 @@ describe("a run whose processes are killed", function () {
     });
   }
 
+  it("names the stages, beside the components, where a worker holds several", async () => {
+    const cut = ["--set", "stages={pages: [pages], image: [image, teacher], text: [text, position], fusion: [fusion], heads: [mlm, mim, wpa]}", "--set", "train.schedule=interleaved", "--set", "train.ranks=2"];
+    const run = start(["train", miniRecipe, "--runs", folder.path, "--set", "train.steps=4000", ...cut], { env: { TMPDIR: temporary.path } });
+    const workers = (await run.event((event) => event.event === "start")).processes as Worker[];
+    await run.event((event) => event.event === "step");
+    const worker = workers.find(({ stage }) => stage === "rank0")!;
+    process.kill(worker.pid, "SIGKILL");
+    const ended = await run.ended;
+    assert.equal(ended.code, 1);
+    const paragraph = ended.events.find((event) => event.event === "failure")!.message as string;
+    assert.match(paragraph, new RegExp(`worker rank0 \\(stages image, fusion; components image, teacher, fusion; process ${worker.pid} on .*\\) was killed by SIGKILL.* The workers pages, rank1 only waited for it`));
+    await nothingLeft(workers);
+  });
+
   it("names the signal of a native crash", async () => {
     const { run, workers } = await midway();
     const worker = workers.find(({ stage }) => stage === "text")!;

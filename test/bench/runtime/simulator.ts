@@ -37,22 +37,20 @@ export async function measure(): Promise<void> {
 }
 
 /**
- * Microseconds per stage and kind: the mean over microbatches and steps. A microbatch goes through all stages before the next; every other
- * one goes back in halves, and as W would overlap with I of the stage before, it is B less I.
+ * Microseconds per stage and kind: the mean over microbatches and steps. A microbatch goes through all stages before the next; in each of
+ * them one stage goes back in halves, so that its W meets no more than one other entry: a core for each.
  */
 async function measuredCosts(file: string): Promise<Map<string, Record<ComputeKind, number>>> {
-  const each = Array.from({ length: microbatches }, (_, m) => (m % 2 === 0 ? [`F${m}`, `B${m}`] : [`F${m}`, `I${m}`])).flat(), halves = Array.from({ length: microbatches / 2 }, (_, i) => `W${2 * i + 1}`);
-  writeFileSync(file, [`schedule,one-by-one,${microbatches}`, ...Object.keys(stages).slice(1).map((stage) => [stage, ...each, ...halves].join(","))].join("\n"));
+  const learning = Object.keys(stages).slice(1);
+  const row = (stage: string, i: number): string => [stage, ...Array.from({ length: microbatches }, (_, m) => (m % learning.length === i ? [`F${m}`, `I${m}`, `W${m}`] : [`F${m}`, `B${m}`])).flat()].join(",");
+  writeFileSync(file, [`schedule,one-by-one,${microbatches}`, ...learning.map(row)].join("\n"));
   const { steps: found } = await measureSteps(await checkTimed(readFileSync(recipe, "utf8"), recipe, [...settings, `train.schedule=${file}`]), { warmUp: 2, steps });
   const spans = found.flatMap(({ ranks }) => ranks.flatMap((rank) => rank.spans));
   const mean = (stage: string, kind: ComputeKind): number => {
     const times = spans.filter((span) => span.stage === stage && span.name === `${kind}${span.microbatch}`).map(({ begin, end }) => end - begin);
     return times.reduce((sum, time) => sum + time, 0) / times.length;
   };
-  return new Map(Object.keys(stages).slice(1).map((stage) => {
-    const [F, B, I] = [mean(stage, "F"), mean(stage, "B"), mean(stage, "I")];
-    return [stage, { F, B, I, W: Math.max(0, B - I) }];
-  }));
+  return new Map(learning.map((stage) => [stage, { F: mean(stage, "F"), B: mean(stage, "B"), I: mean(stage, "I"), W: mean(stage, "W") }]));
 }
 
 function compare(name: string, { schedule, steps: found }: Measured, measured: ReadonlyMap<string, Record<ComputeKind, number>>): void {
