@@ -2,7 +2,7 @@
  * What a component costs per page: floating-point operations of one forward, and numbers kept for the way back. By `use`, like the
  * families of checkpoints: the plugins themselves stay as short as they are; a plugin without a row has no cost here.
  *
- * CO-1: a product of (n, i) and (i, o) counts 2 n i o; attention counts 4 n k w (scores and sums), half of it where it is causal, whatever its window.
+ * CO-1: a product of (n, i) and (i, o) counts 2 n i o; attention counts 4 n k w (scores and sums), half of it where it is causal, and no more than a window w sees: n w - w²/2 pairs.
  *       Norms, activations, softmax and gathers are left out: they are less than 3 % at the smallest width.
  * CO-2: the way back costs twice the way forward where something learns, nothing where it is frozen.
  * CO-3: numbers kept are those of an eager step, counted on the engine for each kind of layer; per layer they are exact but for terms
@@ -48,8 +48,10 @@ const known = (size: number | undefined): number => size ?? NaN;
 
 /** A ViT or multiway layer of n tokens: 12 d² of weights per token. */
 const block = (n: number, d: number): number => 2 * n * 12 * d * d + 4 * n * n * d;
-const llamaLayer = (n: number, o: Options, head: number, causal: boolean): number =>
-  2 * n * (o.width * head * (2 * o.heads + 2 * o.kv_heads) + 3 * o.width * o.hidden) + (causal ? 2 : 4) * n * n * o.heads * head;
+/** `pairs` of a query and a key that it sees. */
+const llamaLayer = (n: number, o: Options, head: number, pairs: number): number =>
+  2 * n * (o.width * head * (2 * o.heads + 2 * o.kv_heads) + 3 * o.width * o.hidden) + 4 * pairs * o.heads * head;
+const causalPairs = (n: number, window?: number): number => (window && window < n ? n * window - square(window) / 2 : square(n) / 2);
 const llamaKept = (n: number, o: Options, head: number): LayerKept =>
   ({ count: o.layers, input: n * o.width, all: n * (6 * o.width + 3 * head * (o.heads + o.kv_heads) + 3 * o.hidden + o.heads + 2) });
 
@@ -71,7 +73,7 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
   "text-encoder/llama"(o, { T }) {
     const n = known(T);
     return {
-      flops: o.layers * llamaLayer(n, o, o.head_dim, false),
+      flops: o.layers * llamaLayer(n, o, o.head_dim, square(n)),
       formula: "L (2 T (d k (2H + 2KV) + 3 d f) + 4 T² H k)",
       ...keeping(2 * n * o.width, llamaKept(n, o, o.head_dim)),
     };
@@ -115,8 +117,8 @@ const rows: Readonly<Record<string, (o: Options, s: PageSizes) => Cost>> = {
   "decoder/llama"(o, { M, A }) {
     const memory = known(M), n = memory + known(A), head = o.head_dim ?? o.width / o.heads;
     return {
-      flops: product(memory, o.memory_width, o.width) + o.layers * llamaLayer(n, o, head, true),
-      formula: "2 M dm d + L (2 N (d k (2H + 2KV) + 3 d f) + 2 N² H k), N = M + A",
+      flops: product(memory, o.memory_width, o.width) + o.layers * llamaLayer(n, o, head, causalPairs(n, o.window)),
+      formula: `2 M dm d + L (2 N (d k (2H + 2KV) + 3 d f) + ${o.window && o.window < n ? "(4 N w - 2 w²)" : "2 N²"} H k), N = M + A`,
       ...keeping(memory * o.memory_width + 2 * (n + known(A)) * o.width, llamaKept(n, o, head)),
     };
   },

@@ -93,6 +93,8 @@ export const presets: Readonly<Record<PresetName, PresetSizes>> = {
 };
 
 const patch = 16;
+/** Reserved tokens before the locations; the first is `<pad>`, id 0 in vocabularies of our own. */
+const specials = 16;
 
 /** Options by `use`. What a preset leaves open keeps the plugin's default. */
 export function presetOptions(name: PresetName): Readonly<Record<string, Readonly<Record<string, unknown>>>> {
@@ -111,7 +113,7 @@ export function presetOptions(name: PresetName): Readonly<Record<string, Readonl
     "fusion/co-attention": { ...sequence, layers: fusion.layers, heads: fusion.heads },
     "fusion/concatenation": sequence,
     "prompt-encoder/bert": { ...prompt, memory_width: width },
-    "decoder/llama": { ...llama(decoder), ...(decoder.tied ? {} : { tied: false }), memory_width: width },
+    "decoder/llama": { ...llama(decoder), ...(decoder.tied ? {} : { tied: false }), ...(locations.base > specials && { pad_id: locations.base - specials }), memory_width: width },
     "objective/mlm": { width, text_width: text.width, vocabulary, grid },
     "objective/mim-codes": { width, grid, merge: page.merge, codes: encoder.codes },
     "objective/mim-teacher": { width, grid, merge: page.merge, targets: teacher.targets },

@@ -64,6 +64,15 @@ describe("what a component costs", () => {
     });
   }
 
+  it("of a decoder with a window counts the pairs it sees, no more than all", () => {
+    const of = (window?: number) => costOf("decoder/llama", registry.resolve("decoder/llama").options.parse({ window }), sizes)!.flops, n = sizes.M + sizes.A;
+    let pairs = 0;
+    for (let i = 0; i < n; i++) pairs += Math.min(20, i + 1);
+    // 3 layers, 4 heads of 32, 4 operations per pair; n²/2 is half a row more than n (n + 1) / 2
+    assert.ok(Math.abs((of() - of(20)) / (3 * 4 * 32 * 4 * (n * n / 2 - pairs)) - 1) < 0.01);
+    assert.equal(of(10_000), of());
+  });
+
   it("is not known where a size is not, or the plugin is not ours", () => {
     assert.equal(costOf("text-encoder/llama", presetOptions("tiny")["text-encoder/llama"], {}), undefined);
     assert.equal(costOf("text-encoder/mine", {}, sizes), undefined);
