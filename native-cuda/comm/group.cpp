@@ -76,13 +76,14 @@ void Group::fail(const GroupFailure& failure, const std::string& told) {
   failed_(failure);
 }
 
-void Group::fail_and_throw(const char* code, const std::string& message) {
-  fail({code, message}, message);
+void Group::fail_and_throw(const char* code, const std::string& prefix, const std::string& what) {
+  fail({code, prefix + ": " + what}, what + ", says " + member_text(facts_.rank));
   throw CollectiveFault(*failure());
 }
 
 void Group::abort(const std::string& reason) {
-  fail({"ERR_COLLECTIVE", "group " + facts_.name + ": " + member_text(facts_.rank) + " gave up: " + reason}, reason);
+  const std::string told = member_text(facts_.rank) + " gave up: " + reason;
+  fail({"ERR_COLLECTIVE", "group " + facts_.name + ": " + told}, told);
 }
 
 void Group::leave() {
@@ -114,12 +115,12 @@ void Group::take(int from, size_t bytes) {
   moved_ = true;
 }
 
-/// Somebody gave up: so do we, with the first cause.
+/// Somebody gave up: so do we, with the first cause in its words.
 void Group::hear() {
   for (const int rank : others()) {
     const std::optional<std::string> reason = links_[static_cast<size_t>(rank)]->gave_up();
     if (!reason) continue;
-    fail({"ERR_COLLECTIVE", call_text() + ": " + member_text(rank) + " gave up: " + *reason}, *reason);
+    fail({"ERR_COLLECTIVE", call_text() + ": " + *reason}, *reason);
     check_failed();
   }
 }
@@ -134,7 +135,7 @@ std::optional<std::string> Group::who_is_gone(const Ranks& awaited) {
 
 void Group::check_deadline(const Ranks& awaited) {
   if (deadline_ms_ < 0 || now_ms() < deadline_ms_) return;
-  fail_and_throw("ERR_DEADLINE", std::string(note_.op) + " " + facts_.name + ": " + waiting_text(awaited));
+  fail_and_throw("ERR_DEADLINE", std::string(note_.op) + " " + facts_.name, waiting_text(awaited));
 }
 
 void Group::sleep(size_t wanted, const Ranks& awaited) {
@@ -164,7 +165,7 @@ template <class Progress, class Awaited> void Group::until(size_t wanted, Progre
     } else if (Clock::now() < spin_until) {
       pause_cpu();
     } else if (gone) {  // and nothing of it had come before it went
-      fail_and_throw("ERR_COLLECTIVE", call_text() + ": " + *gone);
+      fail_and_throw("ERR_COLLECTIVE", call_text(), *gone);
     } else if (!asleep) {  // say so, then look once more: a peer that moves now will wake us (wake_member)
       page_->sleeping.store(1);
       std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -183,8 +184,8 @@ template <class Progress, class Awaited> void Group::until(size_t wanted, Progre
 
 void Group::compare(const CallNote& theirs, int from) {
   if (std::memcmp(&theirs, &note_, sizeof note_) == 0) return;
-  fail_and_throw("ERR_COLLECTIVE", "group " + facts_.name + ": " + member_text(facts_.rank) + " wants " + note_text(note_) + ", " + member_text(from) + " " +
-                                       note_text(theirs) + ". Every member must make the same calls in the same order.");
+  fail_and_throw("ERR_COLLECTIVE", "group " + facts_.name, member_text(facts_.rank) + " wants " + note_text(note_) + ", " + member_text(from) + " " +
+                                       note_text(theirs) + " (every member must make the same calls in the same order)");
 }
 
 void Group::begin(const CallNote& note, const Ranks& to, const Ranks& from, int64_t timeout_ms) {

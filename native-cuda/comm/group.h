@@ -106,8 +106,9 @@ class Group {
   std::string call_text() const;
   std::string member_text(int rank) const;
   std::string waiting_text(const Ranks& awaited) const;
+  /// `told`: what the others hear. It names who saw it, because they pass it on.
   void fail(const GroupFailure& failure, const std::string& told);
-  [[noreturn]] void fail_and_throw(const char* code, const std::string& message);
+  [[noreturn]] void fail_and_throw(const char* code, const std::string& prefix, const std::string& what);
 
   Facts facts_;
   std::shared_ptr<void> memory_;  // the page and the rings

@@ -1,6 +1,7 @@
 /** What the processes of collectives.test.ts do. */
+import { gatherRows } from "../../../runtime/ops/index.ts";
 import type { Group } from "../../../runtime/parallel/collectives.ts";
-import { type DType, type HostArray, type Shape, type Tensor, assign, fence, fromArray } from "../../../runtime/tensor/index.ts";
+import { type DType, type HostArray, type Shape, type Tensor, assign, clone, fence, fromArray, record } from "../../../runtime/tensor/index.ts";
 import { valuesOf } from "./collective-values.ts";
 
 export interface Call {
@@ -112,4 +113,56 @@ export async function timedSums(group: Group, { elements, rounds }: { elements: 
   x.dispose();
   y.dispose();
   return { copies, sums };
+}
+
+/** A step with collective calls in it, recorded and replayed with other numbers: the sums of each. */
+export async function replayed(group: Group): Promise<HostArray[]> {
+  const given = (n: number): Tensor => fromArray(Float32Array.of(1, 10, 100).map((x) => x * n * (group.rank + 1)), [3]);
+  const sumAndGather = (x: Tensor) => () => {
+    const sum = clone(x);
+    group.allReduce(sum);
+    const all = group.allGather(sum);
+    sum.dispose();
+    return { all };
+  };
+  const first = given(1), { outputs, program, refused } = record([first], sumAndGather(first));
+  if (!program) throw new Error(`not recorded: ${refused}`);
+  const inputs = [given(2), given(3)], results = [outputs.all, ...inputs.map((x) => program.replay([x]).all)];
+  const read = await Promise.all(results.map((tensor) => tensor.read()));
+  program.drop();
+  for (const tensor of [first, ...inputs, ...results]) tensor.dispose();
+  return read;
+}
+
+/** Rank 1 does what its device refuses while the others wait for it. */
+export async function faultOfOne(group: Group): Promise<{ code: string; message: string }> {
+  const x = fromArray(new Float32Array(4), [4]), table = fromArray(new Float32Array(4), [2, 2]), ids = fromArray(Int32Array.of(7), [1], "i32");
+  const rows = group.rank === 1 ? gatherRows(table, ids) : undefined;
+  group.allReduce(x);
+  try {
+    await fence();
+    throw new Error("nothing failed");
+  } catch (error) {
+    const { code, message } = error as Error & { code: string };
+    return { code, message };
+  } finally {
+    for (const tensor of [x, table, ids, rows]) tensor?.dispose();
+  }
+}
+
+/** One of them ends its process in good order, but without a word to the group: while the others wait for it. */
+export async function exits(group: Group, { rank }: { rank: number }): Promise<string> {
+  const x = fromArray(new Float32Array(4), [4]);
+  if (group.rank === rank) setImmediate(() => process.exit(0));
+  else group.allReduce(x);
+  return fence().then(() => "nothing failed", (error: Error) => error.message).finally(() => x.dispose());
+}
+
+/** One of them ends its process while it waits for the others, which never come. */
+export async function exitsWaiting(group: Group, { rank }: { rank: number }): Promise<void> {
+  if (group.rank !== rank) return;
+  const x = fromArray(new Float32Array(4), [4]);
+  group.allReduce(x);
+  setTimeout(() => process.exit(3), 100);
+  await fence();
 }

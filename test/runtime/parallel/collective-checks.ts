@@ -91,14 +91,15 @@ export async function check(group: GroupProcesses, size: number, list: Call[]): 
 const sizes = (dtype: DType, size: number): number[] => [0, 1, 17, 4096 / bytesPerElement(dtype), 4096 / bytesPerElement(dtype) + 1,
   dtype === "f32" || dtype === "bf16" ? (4 * size * (128 << 10)) / bytesPerElement(dtype) + 1003 : 20_011];
 
-/** Every operation in every dtype and size. */
+/** Every operation in every dtype and size; the large shapes along axes in one dtype of two bytes and one of four. */
 export function everyCall(size: number): Call[] {
+  const large = (dtype: DType, ...more: Call[]): Call[] => (dtype === "bf16" || dtype === "f32" ? more : []);
   const sums = summed.flatMap((dtype) => sizes(dtype, size).flatMap((n): Call[] => [{ op: "allReduce", dtype, shape: [n] }, { op: "reduce", dtype, shape: [n], argument: size - 1 }]));
   const scattered = summed.flatMap((dtype): Call[] => [0, 1, -1].flatMap((argument): Call[] => [
-    { op: "reduceScatter", dtype, shape: [2 * size, 3 * size, size], argument }, { op: "reduceScatter", dtype, shape: [size, 40 * size, 101 * size], argument }]));
+    { op: "reduceScatter", dtype, shape: [2 * size, 3 * size, size], argument }, ...large(dtype, { op: "reduceScatter", dtype, shape: [size, 40 * size, 101 * size], argument })]));
   const moved = (["f32", "bf16", "u8", "f64"] as const).flatMap((dtype): Call[] => [
     ...sizes(dtype, size).map((n): Call => ({ op: "broadcast", dtype, shape: [n], argument: n % size })), { op: "rotate", dtype, shape: [3, 5] }, { op: "rotate", dtype, shape: [100_003], argument: -1 },
-    ...[0, 1, 2].flatMap((argument): Call[] => [{ op: "allGather", dtype, shape: [2, 3, 5], argument }, { op: "allGather", dtype, shape: [7, 211, 97], argument }, { op: "allGather", dtype, shape: [2, 0, 5], argument },
-      { op: "allToAll", dtype, shape: [size, 2 * size, 3 * size], argument }, { op: "allToAll", dtype, shape: [size, 50 * size, 33 * size], argument }])]);
+    ...[0, 1, 2].flatMap((argument): Call[] => [{ op: "allGather", dtype, shape: [2, 3, 5], argument }, { op: "allGather", dtype, shape: [2, 0, 5], argument }, { op: "allToAll", dtype, shape: [size, 2 * size, 3 * size], argument },
+      ...large(dtype, { op: "allGather", dtype, shape: [7, 211, 97], argument }, { op: "allToAll", dtype, shape: [size, 50 * size, 33 * size], argument })])]);
   return [...sums, ...scattered, ...moved];
 }

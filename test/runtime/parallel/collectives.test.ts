@@ -60,6 +60,34 @@ describe("collectives", function () {
     await group.end();
   });
 
+  it("CG-2: a member whose device failed tells the others what it was", async () => {
+    const group = await startGroup({ size: 3, module });
+    const told = await group.run<{ code: string; message: string }>("faultOfOne");
+    assert.deepEqual(told.map(({ code }) => code), ["ERR_COLLECTIVE", "ERR_DEVICE", "ERR_COLLECTIVE"]);
+    for (const rank of [0, 2]) assert.match(told[rank].message, /all_reduce of group under test, call 1: rank 1 \(member-1 on host \S+\) gave up: gather_rows_forward failed: .*7/);
+    await group.end();
+  });
+
+  it("CG-2: a process that exits ends the waits of the others, and is not held up by a wait of its own", async () => {
+    const group = await startGroup({ size: 3, module });
+    const [first, gone, last] = await group.outcomes<string>("exits", () => ({ rank: 1 }));
+    assert.ok("error" in gone && /the process ended with 0/.test(gone.error.message));
+    for (const other of [first, last]) assert.match("result" in other ? other.result : other.error.message, /rank 1 \(member-1 on host \S+\)( gave up: its process ends|: its process \d+ has ended)/);
+    await group.end();
+    const waiting = await startGroup({ size: 2, module });
+    const begun = Date.now(), [ended] = await waiting.outcomes("exitsWaiting", () => ({ rank: 0 }));
+    assert.ok("error" in ended && /the process ended with 3/.test(ended.error.message), JSON.stringify(ended));
+    assert.ok(Date.now() - begun < 2000, `${Date.now() - begun} ms`);
+    await waiting.end();
+  });
+
+  it("are recorded and replayed like any other command", async () => {
+    const group = await startGroup({ size: 2, module });
+    const sums = [3, 6, 9].map((n) => Float32Array.of(n, 10 * n, 100 * n, n, 10 * n, 100 * n));
+    assert.deepEqual(await group.run("replayed"), [sums, sums]);
+    await group.end();
+  });
+
   it("CG-2: a member that left is named by those who still want it", async () => {
     const group = await startGroup({ size: 3, module });
     const messages = await group.run<string>("leaveEarly");
@@ -71,7 +99,7 @@ describe("collectives", function () {
     const group = await startGroup({ size: 3, module, name: "tensor of text" });
     const messages = await group.run<string>("barrierWithoutLast");
     assert.equal(messages[2], "stayed away");
-    for (const rank of [0, 1]) assert.match(messages[rank], /^ERR_(DEADLINE barrier tensor of text: waiting for rank 2 \(member-2 on host \S+\)|COLLECTIVE .*waiting for rank 2 \(member-2 on host \S+\))$/);
+    for (const rank of [0, 1]) assert.match(messages[rank], /^ERR_(DEADLINE barrier tensor of text: waiting for rank 2 \(member-2 on host \S+\)|COLLECTIVE .*waiting for rank 2 \(member-2 on host \S+\), says rank [01] .*)$/);
     assert.ok(messages.some((message) => message.startsWith("ERR_DEADLINE")));
     const later = await group.run<{ message: string }>("oneCall", { op: "allReduce", dtype: "f32", shape: [1] });
     for (const { message } of later) assert.match(message, /waiting for rank 2/);

@@ -1,12 +1,12 @@
 /** What one process computes, and what every member of a context group does: for context-parallel.test.ts. */
 import { builtins } from "../../../plugins/index.ts";
-import { createRegistry, fromArray, nn, type ForwardContext, type TensorComponent } from "../../../runtime/index.ts";
+import { createRegistry, fromArray, nn, sgd, type ForwardContext, type TensorComponent } from "../../../runtime/index.ts";
 import * as ops from "../../../runtime/ops/index.ts";
 import { Tape } from "../../../runtime/autograd/index.ts";
 import type { Group } from "../../../runtime/parallel/collectives.ts";
 import { ringAttention, tokenShare } from "../../../runtime/parallel/context-parallel.ts";
 import { forwardPass } from "../../../runtime/pipeline/component-pass.ts";
-import { Philox, Scope, type DType, type HostArray, type Tensor, sizeOf } from "../../../runtime/tensor/index.ts";
+import { Philox, Scope, full, type DType, type HostArray, type Tensor, sizeOf } from "../../../runtime/tensor/index.ts";
 
 type Found = Record<string, HostArray>;
 type Float = Extract<DType, "f64" | "f32" | "bf16">;
@@ -42,19 +42,56 @@ export async function attentionOf(group: Group | undefined, c: AttentionCase): P
   }
 }
 
+/** Losses of every step, and the parameters after the last, of a text encoder that descends: the loss is the states times fixed numbers, squared. */
+export async function trained(group: Group | undefined, { options, dtype, batch, tokens, steps }: EncoderCase & { steps: number }): Promise<{ losses: number[]; values: Found }> {
+  const component = encoder(options), parameters = component.parameters(), rule = sgd({ momentum: 0 }), losses: number[] = [];
+  nn.materialise(parameters, { seed: 5, prefix: "", dtype });
+  for (let step = 0; step < steps; step++) {
+    const scope = new Scope(`step ${step}`);
+    const { loss, gradients } = scope.enter(() => {
+      const pass = forwardPass(component, texts(batch, tokens), new Set(), contextOf(group, batch));
+      const tape = new Tape(), states = tape.watch(pass.outputs.states);
+      const loss = tape.record(() => ops.mean(ops.mul(states, ops.mul(states, normal(states.shape, 8, dtype)))));
+      const back = pass.backward({ states: tape.backward([[loss, full(loss.shape, 1, dtype)]]).get(states)! });
+      return { loss, gradients: back.parameters };
+    });
+    try {
+      losses.push(await loss.item());
+      for (const [name, gradient] of gradients) rule.step(parameters[name], gradient, { step: step + 1, learningRate: 0.05, gradScale: 1 });
+    } finally {
+      scope.close();
+    }
+  }
+  const values = await readAll(Object.fromEntries(Object.entries(parameters).map(([name, { value }]) => [name, value])));
+  rule.dispose();
+  nn.release(parameters);
+  return { losses, values };
+}
+
+function encoder(options: Record<string, unknown>): TensorComponent {
+  const plugin = createRegistry(builtins).resolve("text-encoder/llama");
+  return plugin.create(plugin.options.parse({ vocabulary: 40, width: 24, layers: 2, heads: 4, kv_heads: 2, head_dim: 6, hidden: 32, ...options }), {} as never) as TensorComponent;
+}
+
+/** The later pages are shorter. */
+const texts = (batch: number, tokens: number): Record<string, Tensor> => ({
+  text_ids: fromArray(Int32Array.from({ length: batch * tokens }, (_, i) => (7 * i + 3) % 40), [batch, tokens], "i32"),
+  text_mask: fromArray(Uint8Array.from({ length: batch * tokens }, (_, i) => Number(i % tokens < tokens - 3 * Math.floor(i / tokens))), [batch, tokens], "u8"),
+});
+
+const contextOf = (group: Group | undefined, batch: number, recompute = false): ForwardContext => ({
+  training: true, step: 1, seed: 4, counts: {}, sampleIds: Array.from({ length: batch }, (_, i) => i), precision: "f32", recompute,
+  tokens: group && tokenShare({ rank: group.rank, size: group.size, group: () => group }),
+});
+
 export interface EncoderCase { options: Record<string, unknown>; dtype: "f64" | "f32"; batch: number; tokens: number; recompute?: boolean }
 
 /** States, table and every parameter's gradient of a text encoder. */
 export async function encoderOf(group: Group | undefined, { options, dtype, batch, tokens, recompute = false }: EncoderCase): Promise<Found> {
-  const plugin = createRegistry(builtins).resolve("text-encoder/llama");
-  const component = plugin.create(plugin.options.parse({ vocabulary: 40, width: 24, layers: 2, heads: 4, kv_heads: 2, head_dim: 6, hidden: 32, ...options }), {} as never) as TensorComponent;
-  const parameters = component.parameters(), scope = new Scope("encoder");
+  const component = encoder(options), parameters = component.parameters(), scope = new Scope("encoder");
   nn.materialise(parameters, { seed: 5, prefix: "", dtype });
-  const context: ForwardContext = { training: true, step: 1, seed: 4, counts: {}, sampleIds: Array.from({ length: batch }, (_, i) => i), precision: "f32", recompute, tokens: group && tokenShare({ rank: group.rank, size: group.size, group: () => group }) };
   const found = scope.enter(() => {
-    const ids = fromArray(Int32Array.from({ length: batch * tokens }, (_, i) => (7 * i + 3) % 40), [batch, tokens], "i32");
-    const mask = fromArray(Uint8Array.from({ length: batch * tokens }, (_, i) => Number(i % tokens < tokens - 3 * Math.floor(i / tokens))), [batch, tokens], "u8");
-    const pass = forwardPass(component, { text_ids: ids, text_mask: mask }, new Set(), context);
+    const pass = forwardPass(component, texts(batch, tokens), new Set(), contextOf(group, batch, recompute));
     const { states, embedding } = pass.outputs;
     const back = pass.backward({ states: normal(states.shape, 8, dtype), embedding: normal(embedding.shape, 9, dtype) });
     return { states, ...Object.fromEntries([...back.parameters].map(([name, tensor]) => [`gradient of ${name}`, tensor])) };

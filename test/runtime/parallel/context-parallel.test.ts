@@ -7,7 +7,7 @@ import { checkFile } from "../../../runtime/pipeline/check.ts";
 import { type HostArray, zeros } from "../../../runtime/tensor/index.ts";
 import { miniRecipe } from "../../process/octavo.ts";
 import { noLeaks } from "../numbers.ts";
-import { type AttentionCase, type EncoderCase, attentionOf, encoderOf } from "./context-networks.ts";
+import { type AttentionCase, type EncoderCase, attentionOf, encoderOf, trained } from "./context-networks.ts";
 import { type GroupProcesses, startGroup } from "./group-processes.ts";
 
 const module = new URL("./context-networks.ts", import.meta.url);
@@ -90,6 +90,19 @@ describe("context parallelism", function () {
           }
         });
       }
+
+      it("a text encoder that learns for 50 steps", async () => {
+        for (const [dtype, late] of [["f64", 1e-9], ["f32", 1e-3]] as const) {
+          const c = { options: {}, dtype, batch: 3, tokens: 11, steps: 50 };
+          const wanted = await trained(undefined, c), [got] = await group.run<Awaited<ReturnType<typeof trained>>>("trained", c);
+          assert.ok(wanted.losses[49] < wanted.losses[0], "it learns");
+          wanted.losses.forEach((loss, step) => {
+            const bound = (dtype === "f32" && step < 10 ? 1e-5 : late) * Math.max(1, Math.abs(loss));
+            assert.ok(Math.abs(got.losses[step] - loss) <= bound, `${dtype}, loss of step ${step}: ${got.losses[step]}, expected ${loss}`);
+          });
+          if (dtype === "f64") assertNear(got.values, wanted.values, 1e-9);
+        }
+      });
 
       it("a text encoder whose blocks run again on the way back: the same bits", async () => {
         const c: EncoderCase = { options: {}, dtype: "f32", batch: 3, tokens: 12 };
