@@ -24,7 +24,8 @@ describe("matrix products", () => {
   // f32 sums as above; a bf16 result may be off by its rounding besides, which `error` leaves out
   it("do so with bf16 operands, which may have f32 weights, biases and results beside them (GM-4, LI-1)", async () => check(await bf16Findings()));
 
-  it("do so with the portable gemm too, which OCTAVO_GEMM=portable chooses", async () => {
+  it("do so with the portable gemm too, which OCTAVO_GEMM=portable chooses", async function () {
+    this.timeout(240_000);
     const program = fileURLToPath(new URL("./matmul-cases.ts", import.meta.url));
     const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", "--conditions", "source", program],
       { env: { ...process.env, OCTAVO_GEMM: "portable" }, maxBuffer: 2 ** 24 });

@@ -245,6 +245,7 @@ export const table: Record<string, Row> = {
   sum: total(ops.sum, 0), mean: total(ops.mean, 1),
   max: along(ops.max, 1, "normal", { floor: 1 }), argmax: along(ops.argmax, 1, "normal", { constant: true }),
   logSumExp: along(ops.logSumExp, 0, "normal", { bf16: 2 ** -4 }), l2Norm: along(ops.l2Norm, 0, "far", { bf16: 2 ** -4 }),
+  runningSum: { draw: (d) => ({ operands: { x: d.floats(d.shape(2, 2)) }, call: ({ x }) => ops.runningSum(x) }), bf16: 2 ** -4 },
   maskedMean: {
     draw(d) { const shape = d.shape(3, 3); return { operands: { x: d.floats(shape), mask: d.mask(shape.slice(0, 2)) }, call: ({ x, mask }) => ops.maskedMean(x, mask) }; },
     floor: 1e-1,

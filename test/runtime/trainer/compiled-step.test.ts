@@ -39,7 +39,7 @@ async function steps(numbers: readonly number[], take: (input: StepInput) => Pro
 }
 
 describe("the compiled training step", function () {
-  this.timeout(60_000);
+  this.timeout(240_000);
   noLeaks();
 
   for (const precision of ["f32", "bf16"] as const) {
