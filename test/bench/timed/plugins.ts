@@ -13,6 +13,9 @@ import { type Tensor, clone, zeros } from "../../../runtime/tensor/index.ts";
 /** Milliseconds. */
 interface Times { forward: number; input: number; weight: number }
 
+const component = (name: string, { forward, input, weight }: Times, from: string): string =>
+  `  ${name}: { use: fusion/timed, options: { forward: ${forward}, input: ${input}, weight: ${weight}, name: ${name} }, in: { x: ${from} } }`;
+
 const occupied = (ms: number): void => native().occupy(Math.round(ms * 1000));
 
 const timed = defineOp({
@@ -74,13 +77,16 @@ export const timedPlugins: Plugin[] = [block, loss, rows] as Plugin[];
 
 export const stageName = (i: number): string => `s${i}`;
 
-/** A recipe of `blocks` such components in a row, `perStage` of them in a stage, a loader before and the loss in the last. */
+/**
+ * A recipe of `blocks` such components in a row, `perStage` of them in a stage, a loader before and the loss in the last. The first stage
+ * begins with one that takes no time and learns: so its first block has an input that wants a gradient, as all others have.
+ */
 export function timedRecipe({ blocks, perStage, microbatches, times, steps }: { blocks: number; perStage: number; microbatches: number; times: Times; steps: number }): string {
   const names = Array.from({ length: blocks }, (_, i) => `b${i}`), stages = Math.ceil(blocks / perStage);
-  const held = (stage: number): string[] => [...names.slice(stage * perStage, (stage + 1) * perStage), ...(stage === stages - 1 ? ["total"] : [])];
+  const held = (stage: number): string[] => [...(stage === 0 ? ["source"] : []), ...names.slice(stage * perStage, (stage + 1) * perStage), ...(stage === stages - 1 ? ["total"] : [])];
   return [
     "name: timed", "components:", "  rows: { use: data-loader/rows }",
-    ...names.map((name, i) => `  ${name}: { use: fusion/timed, options: { forward: ${times.forward}, input: ${times.input}, weight: ${times.weight}, name: ${name} }, in: { x: ${i === 0 ? "rows.x" : `b${i - 1}.y`} } }`),
+    component("source", { forward: 0, input: 0, weight: 0 }, "rows.x"), ...names.map((name, i) => component(name, times, i === 0 ? "source.y" : `b${i - 1}.y`)),
     `  total: { use: objective/total, in: { x: b${blocks - 1}.y } }`,
     "stages:", "  rows: [rows]", ...Array.from({ length: stages }, (_, i) => `  ${stageName(i)}: [${held(i).join(", ")}]`),
     `train: { steps: ${steps}, batch: ${microbatches}, microbatches: ${microbatches}, threads: 1, optimizer: { use: optimizer/adamw } }`,
