@@ -39,25 +39,28 @@ function oneAtATime() {
   process.exit(again.status ?? 1);
 }
 
-/** A C++ compiler, make and CMake are required; oneDNN is optional (matmuls then take the portable path, slower). */
+/** A C++ compiler, make and CMake are required; oneDNN and UCX are optional. */
 function system() {
   const required = [["g++", "g++"], ["make", "make"], ["cmake", "cmake"]].filter(([command]) => !onPath(command)).map(([, name]) => name);
-  const missing = [...required, ...(hasOneDnn() ? [] : ["libdnnl2"])];
+  const optional = [
+    { name: "libdnnl2", there: hasOneDnn, choose: oneDnnPackage, without: "oneDNN is not installed, matmuls take the portable path (slower)" },
+    { name: "libucx-dev", there: hasUcx, choose: () => "libucx-dev", without: "UCX is not installed, tensors between hosts travel by zeromq alone (no InfiniBand)" },
+  ].filter(({ there }) => !there());
+  const missing = [...required, ...optional.map(({ name }) => name)];
   if (!missing.length) return say("system packages", "present");
   const asRoot = process.getuid?.() === 0 ? [] : onPath("sudo") && spawnSync("sudo", ["-n", "true"]).status === 0 ? ["sudo", "-n"] : undefined;
   const advice = `install them with: sudo apt-get install -y ${missing.join(" ")}  (or your distribution's packages of these)`;
   if (!asRoot || !onPath("apt-get")) {
     if (required.length) fail(`missing: ${missing.join(", ")}; ${advice}`);
-    return say("system packages", `oneDNN is not installed, matmuls take the portable path (slower); ${advice}`);
+    return say("system packages", `${optional.map(({ without }) => without).join("; ")}; ${advice}`);
   }
   say("system packages", `installing ${missing.join(", ")}`);
   const patience = ["-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30"];
   const apt = (...args) => run([...asRoot, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", ...patience, ...args]);
   apt("update");
   if (required.length && apt("install", "-y", ...required) !== 0) fail(`could not install ${required.join(", ")}; ${advice}`, true);
-  if (!hasOneDnn()) {
-    const name = oneDnnPackage();
-    if (apt("install", "-y", name) !== 0) say("system packages", `${name} could not be installed, matmuls take the portable path (slower); see ${logFile}`);
+  for (const { choose, without } of optional) {
+    if (apt("install", "-y", choose()) !== 0) say("system packages", `${choose()} could not be installed: ${without}; see ${logFile}`);
   }
 }
 
@@ -80,7 +83,7 @@ function packagesMatchLock() {
 /** CMake into build/native. CUDA is found at configure time, so its appearance is one of the inputs. */
 function native() {
   const addon = join("build", "native", "octavo.node");
-  const stamp = { name: "native", hash: hashOf(["native-cuda"], [`nvcc ${findNvcc() ?? "none"}`, `cxx ${process.env.CXX ?? ""}`, ...lockedVersions("node-addon-api", "node-api-headers")],
+  const stamp = { name: "native", hash: hashOf(["native-cuda"], [`nvcc ${findNvcc() ?? "none"}`, `ucx ${hasUcx()}`, `cxx ${process.env.CXX ?? ""}`, ...lockedVersions("node-addon-api", "node-api-headers")],
     (path) => !path.endsWith(".ts")) };
   if (existsSync(addon) && isDone(stamp)) return say("native addon", "up to date");
   say("native addon", "building (CMake)");
@@ -119,6 +122,11 @@ function lockedVersions(...names) {
 function hasOneDnn() {
   const folders = [...(process.env.LD_LIBRARY_PATH ?? "").split(":"), "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
   return folders.some((folder) => folder && existsSync(folder) && readdirSync(folder).some((file) => /^libdnnl\.so\.[23]$/.test(file)));
+}
+
+/** The headers: with them the addon is built with the ucx lane; the package brings the library too. */
+function hasUcx() {
+  return ["/usr/include", "/usr/local/include"].some((folder) => existsSync(join(folder, "ucp", "api", "ucp.h")));
 }
 
 /** Debian 12 calls it libdnnl2, later releases libdnnl3 or libdnnl3.6: ask apt what there is. */
