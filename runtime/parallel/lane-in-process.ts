@@ -1,6 +1,6 @@
 import { RuntimeError } from "../errors.ts";
 import { type Tensor, clone, enteredScope } from "../tensor/index.ts";
-import type { Lane, LaneOptions } from "./lanes.ts";
+import type { BareLane, LaneOptions } from "./lanes.ts";
 import { type TensorDescriptor, describe, laneError, materialiseAll } from "./tensor-frames.ts";
 
 /** Tensors on their way between two actors of this process, by ticket. A ticket is good once. */
@@ -8,7 +8,7 @@ const waiting = new Map<number, Tensor>();
 let nextTicket = 1;
 
 /** A copy on the device in stream order, handed over by ticket. A copy, because the sender may write to its tensor later (LA-1). */
-export function inProcessLane({ node }: LaneOptions): Lane {
+export function inProcessLane({ node }: LaneOptions): BareLane {
   const stats = { messages: 0, tensors: 0, bytes: 0 };
   const mine = new Set<number>();
   let generation = 0;

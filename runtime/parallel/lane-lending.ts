@@ -1,13 +1,13 @@
 import { RuntimeError } from "../errors.ts";
 import { native } from "../native.ts";
 import { type Tensor, fence } from "../tensor/index.ts";
-import type { Lane, LaneName } from "./lanes.ts";
+import type { BareLane, LaneName } from "./lanes.ts";
 import { Leases } from "./lane-leases.ts";
 import type { Slice, SlabArena } from "./slab-arena.ts";
 import { type SliceAt, type TensorDescriptor, describe } from "./tensor-frames.ts";
 
 /** The sending half of the lanes that lend slices: tensors are copied into the arena, or are there already, and leased to the peer. */
-export interface Lending extends Pick<Lane, "send" | "release" | "stats"> {
+export interface Lending extends Pick<BareLane, "send" | "release" | "stats"> {
   peerDown(reason: string): void;
   close(): void;
 }

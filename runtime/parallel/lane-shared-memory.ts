@@ -1,5 +1,5 @@
 import { native } from "../native.ts";
-import type { Lane, LaneOptions } from "./lanes.ts";
+import type { BareLane, LaneOptions } from "./lanes.ts";
 import { lending } from "./lane-lending.ts";
 import { SlabArena, tensorIn } from "./slab-arena.ts";
 import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./tensor-frames.ts";
@@ -9,7 +9,7 @@ import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./t
  * received tensor lives in that slice: nobody else writes to it, and the lease lasts until it is freed. Slabs are made once,
  * mapped once by the receiver, and kept: mapping per message is the known mistake.
  */
-export function sharedMemoryLane(options: LaneOptions): Lane {
+export function sharedMemoryLane(options: LaneOptions): BareLane {
   const arena = options.arena ?? new SlabArena(options.node, options.slabs);
   const sender = lending("shared-memory", options.node, { own: arena, born: arena }, ({ slab: { pid, fd, bytes, inode } }) => ({ slab: { pid, fd, bytes, inode } }));
   const opened = new Map<number, number>();

@@ -1,6 +1,6 @@
 import { native } from "../native.ts";
 import type { Tensor } from "../tensor/index.ts";
-import type { Lane, LaneOptions } from "./lanes.ts";
+import type { BareLane, LaneOptions } from "./lanes.ts";
 import { lending } from "./lane-lending.ts";
 import { type Slab, SlabArena, type Slice } from "./slab-arena.ts";
 import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./tensor-frames.ts";
@@ -9,7 +9,7 @@ import { type TensorDescriptor, laneError, materialiseAll, nothingIn } from "./t
  * One-sided reads by UCX: the receiver fetches the slice into one of its own arena and the received tensor lives there. Each slab is
  * registered once; the address of the sender's worker comes with its descriptors, so the first message opens the way.
  */
-export function ucxLane(options: LaneOptions): Lane {
+export function ucxLane(options: LaneOptions): BareLane {
   // What is copied, and what arrives, lies in memory of UCX's own: its shared-memory transports reach no other.
   const own = new SlabArena(options.node, { ...options.slabs, memory: "ucx" });
   const sender = lending("ucx", options.node, { own, born: options.arena ?? own }, ({ slab, offset }) => {

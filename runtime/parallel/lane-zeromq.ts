@@ -1,9 +1,9 @@
 import { native } from "../native.ts";
-import type { Lane, LaneOptions } from "./lanes.ts";
+import type { BareLane, LaneOptions } from "./lanes.ts";
 import { type TensorDescriptor, bytesOf, describe, laneError, materialiseAll, receiveInto } from "./tensor-frames.ts";
 
 /** The bytes travel as attachments of the message itself: works wherever messages do. One copy out, one copy in. */
-export function zeromqLane({ node }: LaneOptions): Lane {
+export function zeromqLane({ node }: LaneOptions): BareLane {
   const stats = { messages: 0, tensors: 0, bytes: 0 };
   let generation = 0;
   return {

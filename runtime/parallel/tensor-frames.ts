@@ -20,6 +20,14 @@ export interface TensorDescriptor {
   slice?: SliceAt;
   /** in-process: the ticket under which the tensor waits. */
   ticket?: number;
+  /** What the tensor was before it was rounded for the way, and becomes again. */
+  rounded?: DType;
+  /** CRC-32 of the bytes that travel. */
+  checksum?: number;
+  /** The receiver keeps the tensor under this number, ... */
+  keep?: number;
+  /** ... and this one is the tensor that it keeps: no bytes travel. */
+  same?: number;
 }
 
 /** Where a peer finds a slice. Plain data. */

@@ -144,6 +144,71 @@ for (const name of laneNames) {
       await assert.rejects(sender.send({ x }), { code: "ERR_HANDLE" });
     });
 
+    it("LA-8: what has a version travels once, with the same bits, and again when the version changes or was forgotten", async () => {
+      const table = own(fromArray(Float32Array.of(1, NaN, -0, 4), [2, 2])), x = own(fromArray(Float32Array.of(5), [1]));
+      const pass = async (version: string): Promise<{ same: boolean; bytes: number; got: Tensor }> => {
+        const before = sender.stats.bytes;
+        const { descriptors, attachments } = travel(await sender.send({ table, x }, { versions: { table: version } }));
+        const { tensors, done } = await receiver.receive(descriptors, attachments);
+        assert.deepEqual(Object.keys(tensors), ["table", "x"]);
+        releasing.push(done.then((leases) => sender.release(leases)));
+        own(tensors.x);
+        return { same: descriptors[0].same !== undefined, bytes: sender.stats.bytes - before, got: own(tensors.table) };
+      };
+      const [first, second] = [await pass("1"), await pass("1")];
+      assert.deepEqual([first.same, second.same, first.bytes, second.bytes], [false, true, 20, 4]);
+      const bits = async (t: Tensor) => Buffer.from((await t.read()).buffer).toString("hex");
+      assert.equal(await bits(second.got), await bits(table));
+      assert.throws(() => second.got.write(new Float32Array(4)), { code: "ERR_HANDLE", message: /keeps it for the messages to come/ });
+      first.got.write(new Float32Array(4));
+      assert.equal(await bits((await pass("1")).got), await bits(table), "the first receiver's writing does not show");
+      table.write(Float32Array.of(6, 7, 8, 9));
+      const third = await pass("2");
+      assert.deepEqual([third.same, ...await third.got.read()], [false, 6, 7, 8, 9]);
+      for (const lane of [sender, receiver]) lane.forget();
+      assert.equal((await pass("2")).same, false);
+      const { descriptors } = await sender.send({ table }, { versions: { table: "2" } });
+      receiver.forget();
+      await assert.rejects(receiver.receive(descriptors, []), { code: "ERR_LANE", message: /number 3 of what is kept here, which is nothing of this name/ });
+    });
+
+    it("LA-8: messages under way together share too, whichever is read first", async () => {
+      const table = own(fromArray(Float32Array.of(1, 2), [2]));
+      const sent = await Promise.all([1, 2, 3].map(() => sender.send({ table }, { versions: { table: "1" } })));
+      assert.deepEqual(sent.map(({ descriptors }) => descriptors[0].same !== undefined), [false, true, true]);
+      const got = await Promise.all(sent.map(({ descriptors, attachments }) => receiver.receive(descriptors, attachments)));
+      for (const { tensors } of got) assert.deepEqual([...await own(tensors.table).read()], [1, 2]);
+      releasing.push(got[0].done.then((leases) => sender.release(leases)));
+    });
+
+    it("LA-9: rounds what is named to bf16 for the way, at half the bytes, and nothing else", async () => {
+      const values = Float32Array.of(1.001953125, 1 + 2 ** -8, -3, 1e-40), x = own(fromArray(values, [4])), y = own(fromArray(values, [4])), ids = own(fromArray(Int32Array.of(7), [1]));
+      const { descriptors, attachments } = travel(await sender.send({ x, y, ids }, { compress: ["x", "ids", "absent"] }));
+      assert.equal(sender.stats.bytes, 8 + 16 + 4);
+      const { tensors, done } = await receiver.receive(descriptors, attachments);
+      releasing.push(done.then((leases) => sender.release(leases)));
+      for (const tensor of Object.values(tensors)) own(tensor);
+      assert.deepEqual([tensors.x.dtype, tensors.ids.dtype], ["f32", "i32"]);
+      assert.deepEqual([...await tensors.x.read()].map(Number), [1, 1, -3, 2 ** -133]); // ties to even; below 2^-126 the nearest multiple of 2^-133
+      assert.deepEqual([...await tensors.y.read()], [...values]);
+    });
+
+    it("LA-10: with checksums, bytes that changed on the way name tensor, lane and producer", async () => {
+      const [from, to] = [createLane(name, { node: "a", checksums: true }), createLane(name, { node: "b", checksums: true })];
+      const x = own(fromArray(Float32Array.of(1, 2), [2])), before = memory().tensors;
+      const good = await from.send({ x });
+      const { tensors, done } = await to.receive(good.descriptors, good.attachments);
+      tensors.x.dispose();
+      from.release(await done);
+      const bad = await from.send({ x });
+      await assert.rejects(to.receive([{ ...bad.descriptors[0], checksum: bad.descriptors[0].checksum! ^ 1 }], bad.attachments),
+        { code: "ERR_LANE", message: new RegExp(`lane ${name}: tensor "x" from a: its checksum is \\d+, its producer counted \\d+`) });
+      const plain = await sender.send({ x });
+      await assert.rejects(to.receive(plain.descriptors, plain.attachments), { code: "ERR_LANE", message: /without a checksum/ });
+      assert.equal(memory().tensors, before);
+      for (const lane of [from, to]) lane.close();
+    });
+
     it("LA-6: a tensor born in the arena arrives as any other, whichever lane takes it", async () => {
       const arena = new SlabArena("a");
       const from = createLane(name, { node: "a", arena });
