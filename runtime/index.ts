@@ -10,5 +10,6 @@ export { type Initializer, type Module, Parameter, type Parameters, collect, cou
 export * from "./optimizer/index.ts";
 export * from "./plugin/index.ts";
 export * from "./checkpoint/index.ts";
+export { type FabricPeer, type FabricReading, type FabricReply, fabricSource, measureFabric } from "./parallel/index.ts";
 export * from "./pipeline/index.ts";
 export * from "./trainer/index.ts";

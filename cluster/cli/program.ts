@@ -13,6 +13,7 @@ import {
 } from "../verbs.ts";
 import { askCommand } from "./ask.ts";
 import { doctor, formatFindings } from "./doctor.ts";
+import { fabricPort, listenFabric, showFabric } from "./fabric.ts";
 import type { Output, Streams } from "./output.ts";
 import { planCommand } from "./plan.ts";
 import { formatPlugins, pluginEvents } from "./plugins.ts";
@@ -94,12 +95,17 @@ export function buildProgram(output: Output, streams: Streams, exit: (code: numb
 
   weightCommands(command, output, positive);
 
-  command("doctor", "what this machine offers, what is missing and how to get it").action(async () => {
-    const findings = await doctor();
-    for (const finding of findings) output.event({ event: "finding", ...finding } as { event: string });
-    output.say(formatFindings(findings));
-    if (findings.some((finding) => finding.state === "missing")) exit(1);
-  });
+  command("doctor", "what this machine offers, what is missing and how to get it")
+    .option("--fabric <host[:port]>", "which transports carry tensors between that machine and this one, and how fast")
+    .option("--fabric-listen [port]", "let another machine ask this one", (text: string) => port(text))
+    .action(async (o: { fabric?: string; fabricListen?: number | true }) => {
+      if (o.fabricListen !== undefined) return listenFabric(o.fabricListen === true ? fabricPort : o.fabricListen, output, stopOnSignals(output.say, { after: "listening" }).signal);
+      if (o.fabric !== undefined) return showFabric(o.fabric, output);
+      const findings = await doctor();
+      for (const finding of findings) output.event({ event: "finding", ...finding } as { event: string });
+      output.say(formatFindings(findings));
+      if (findings.some((finding) => finding.state === "missing")) exit(1);
+    });
 
   command("plugins", "the plugins a recipe can use: kinds, names, versions, ports").action(async () => {
     const plugins = await listPlugins();
@@ -121,7 +127,7 @@ function place(command: Command): Command {
   return command
     .option("--in-process", "everything in this one process, the reference; stages are ignored")
     .option("--on <cluster.yaml>", "run the workers under the agents of a cluster")
-    .addOption(new Option("--lane <lane>", "how tensors travel between processes").choices(["zeromq", "shared-memory"]))
+    .addOption(new Option("--lane <lane>", "how tensors travel between processes").choices(["shared-memory", "ucx", "zeromq"]))
     .option("--threads <n>", "threads per process", positive);
 }
 

@@ -29,7 +29,7 @@ function describe(event: RunEvent, steps: number): string | undefined {
     case "start":
       return `${event.run}: ${event.steps} steps in ${event.precision}, ${event.parameters.toLocaleString("en")} parameters, seed ${event.seed}, in ${event.runFolder}\n` +
         event.processes.map((one) => `  ${one.stage}: ${one.components.join(", ")}${one.pid === undefined ? "" : ` (process ${one.pid}${one.host === undefined ? "" : ` on ${one.host}`})`}`).join("\n");
-    case "links": return event.links.map((link) => `  ${link.from} -> ${link.to}: ${link.lane}`).join("\n");
+    case "links": return event.links.map(({ from, to, lane, notes }) => `  ${from} -> ${to}: ${lane}${notes.length > 0 ? ` (${notes.join("; ")})` : ""}`).join("\n");
     case "step": {
       const parts = Object.entries(event.losses).map(([name, value]) => `${name} ${value.toFixed(4)}`).join(", ");
       return `step ${event.step + 1}/${steps}  loss ${event.loss.toFixed(4)}${parts ? ` (${parts})` : ""}  ${event.pagesPerSecond.toFixed(1)} pages/s  ETA ${Math.round(event.etaSeconds)} s`;

@@ -61,7 +61,7 @@ function stepLine(event: Extract<RunEvent, { event: "step" }>, phase: string, st
 function eventLine(event: Exclude<RunEvent, { event: "step" }>): string | undefined {
   switch (event.event) {
     case "start": return `run ${event.run}: ${event.steps} steps in ${event.precision}, ${event.parameters.toLocaleString("en-US")} parameters, ${event.processes.length} process${event.processes.length === 1 ? "" : "es"}; ${event.runFolder}`;
-    case "links": return event.links.map(({ from, to, lane }) => `link ${from} -> ${to}: ${lane}`).join("\n") || undefined;
+    case "links": return event.links.map(({ from, to, lane, notes }) => `link ${from} -> ${to}: ${lane}${notes.length > 0 ? ` (${notes.join("; ")})` : ""}`).join("\n") || undefined;
     case "phase": return `${event.phase}${event.message ? `: ${event.message}` : ""}`;
     case "evaluation": return `evaluation after step ${event.step}: ${Object.entries(event.scores).map(([name, score]) => `${name} ${Number.isInteger(score) ? score : score.toFixed(4)}`).join("  ")}`;
     case "checkpoint": return `checkpoint after step ${event.step}: ${event.path}`;

@@ -64,6 +64,7 @@ export function ucxLane(options: LaneOptions): BareLane {
     held: () => own.slices,
     send: sender.send,
     release: sender.release,
+    transports: () => [...new Set([...ways.values()].flatMap((way) => readers(native().ucxDescribe(way))))],
     async receive(descriptors) {
       const reads: Promise<void>[] = [];
       let tensors: Record<string, Tensor> = {};
@@ -99,6 +100,13 @@ export function ucxLane(options: LaneOptions): BareLane {
     for (const way of ways.values()) native().ucxClose(way, reason);
     ways.clear();
   }
+}
+
+/** Of libucp's description of a way: the lanes that read memory by themselves, else the one whose messages carry the bytes. */
+function readers(description: string): string[] {
+  const lanes = [...description.matchAll(/lane\[(\d+)\]:\s+\d+:(\S+?)(?:\.\d+)?\s.*?->\s*\S+\s*(.*)$/gm)].map(([, index, name, roles]) => ({ index, name, roles }));
+  const reading = lanes.filter(({ index, roles }) => description.includes(` get[${index}]:`) || /\brma(_bw)?#/.test(roles));
+  return (reading.length > 0 ? reading : lanes.filter(({ roles }) => /\bam\b/.test(roles))).map(({ name }) => name);
 }
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");

@@ -46,6 +46,8 @@ export interface Lane {
   readonly stats: { messages: number; tensors: number; bytes: number };
   /** Slices of shared memory that this end has in use: lent, or filled with what arrived. */
   held(): number;
+  /** Of a lane whose library chooses: what carries what is received, in its words ("sysv/memory", "tcp/eth0", "rc_mlx5/mlx5_0:1"). After the first message. */
+  transports?(): string[];
   /** Resolves when the bytes are safely out. Rejects with ERR_LANE when there is no room, ERR_DEVICE after a device fault. */
   send(tensors: Record<string, Tensor>, how?: SendOptions): Promise<{ descriptors: TensorDescriptor[]; attachments: Uint8Array[] }>;
   receive(descriptors: readonly TensorDescriptor[], attachments: readonly Uint8Array[]): Promise<{ tensors: Record<string, Tensor>; done: Promise<LeaseId[]> }>;

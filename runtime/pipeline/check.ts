@@ -84,7 +84,7 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
   check.training(nodes, nodes.length === names.length);
   const { graph, problems: wiring } = buildGraph({ nodes, names, removed: recipe.source.removed, locate: check.locate, recompute: recipe.train.recompute === "block" });
   const { batch, microbatches } = recipe.train;
-  const { plan, problems: staging } = buildPlan({ graph, names, stages: recipe.stages, batch, microbatches, locate: check.locate });
+  const { plan, problems: staging } = buildPlan({ graph, names, stages: recipe.stages, batch, microbatches, locate: check.locate, compress: check.compressed(nodes) });
   check.problems.push(...wiring, ...staging);
   if (check.problems.length === 0) check.learning(graph);
   const scheduled = check.problems.length === 0 ? check.schedule(graph, plan) : undefined;
@@ -94,7 +94,7 @@ export async function checkRecipe(recipe: Recipe, registry: Registry, found: rea
     objectives: graph.nodes.filter((n) => n.kind === "objective").map((n) => n.name),
     loader: graph.nodes.find((n) => n.kind === "data-loader")!.name,
     optimizer: optimizer!, evaluator, trackers: trackers as Chosen[], host: check.host,
-    warnings: [...unused(graph), ...check.fresh, ...scheduled.warnings],
+    warnings: [...unused(graph), ...check.fresh, ...scheduled.warnings, ...rounding(plan)],
   };
 }
 
@@ -116,6 +116,19 @@ class Check extends Builder {
         fix: "Remove one of the two, or connect both to one component's output.",
       }, "key");
     }
+  }
+
+  /** The outputs that the recipe wants to travel as bf16. */
+  compressed(nodes: readonly GraphNode[]): ReadonlySet<string> {
+    return new Set(nodes.flatMap((node) => (this.recipe.components[node.name].compress ?? []).flatMap((output, i) => {
+      const ports = node.ports.out, known = Object.keys(ports).filter((name) => ports[name].dtype === "f32"), guess = nearest(output, known);
+      if (known.includes(output)) return [`${node.name}.${output}`];
+      this.say(["components", node.name, "compress", i], {
+        expected: known.length > 0 ? `an output of ${node.name} in f32: ${known.join(", ")}` : `nothing here: ${node.name} has no output in f32`,
+        found: Object.hasOwn(ports, output) ? `"${output}", which is ${ports[output].dtype}` : `"${output}"`, fix: guess ? `Did you mean "${guess}"?` : "",
+      });
+      return [];
+    })));
   }
 
   /** What the loader, the objectives and the batch must say to each other. `complete`: all components could be built. */
@@ -243,6 +256,12 @@ class Check extends Builder {
     if (!schedule.endsWith(".csv")) this.say(["train", "schedule"], { expected: `${known.join(", ")}, or the path of a .csv`, found: `"${schedule}"`, fix: guess ? `Did you mean "${guess}"?` : "" });
     else if (!existsSync(file)) this.say(["train", "schedule"], { expected: "a readable schedule", found: `nothing at ${file}`, fix: "Check the path; relative paths start at the recipe." });
   }
+}
+
+/** What makes this layout's bits others than those of one process. */
+function rounding({ edges }: Plan): string[] {
+  return edges.flatMap((edge) => edge.tensors.filter(({ compress }) => compress).map(({ from, gradient }) =>
+    `${from.join(".")} travels as bf16 from ${edge.from} to ${edge.to}${gradient ? ", and so does its gradient back" : ""} (compress): the numbers are not those of a single process.`));
 }
 
 /** Components whose work reaches no objective. */

@@ -36,8 +36,10 @@ export interface EdgeTensor {
   dims: readonly Dim[];
   /** A gradient of the same shape comes back. */
   gradient: boolean;
-  /** Of the largest microbatch; undefined when a dimension has no known size. */
+  /** Of the largest microbatch, as it travels; undefined when a dimension has no known size. */
   bytes: number | undefined;
+  /** f32 that travels as bf16. */
+  compress?: true;
 }
 
 export interface StageEdge {
@@ -71,6 +73,8 @@ export interface PlanInput {
   batch: number;
   microbatches: number;
   locate: Locate;
+  /** Outputs that travel as bf16: "component.port". */
+  compress?: ReadonlySet<string>;
 }
 
 export function buildPlan(input: PlanInput): { plan: Plan; problems: RecipeProblem[] } {
@@ -87,7 +91,7 @@ export function buildPlan(input: PlanInput): { plan: Plan; problems: RecipeProbl
   const depths = depthsOf(order, arcs);
   const plan: Plan = {
     stages: order.map((name) => stagePlan(name, stages[name], depths, graph)),
-    edges: stageEdges(order, crossing, stageOf, { graph, sizes, depths }),
+    edges: stageEdges(order, crossing, stageOf, { graph, sizes, depths, compress: input.compress }),
     microbatches, sizes,
   };
   return { plan, problems };
@@ -168,7 +172,7 @@ export function numbersIn(node: GraphNode, learning: boolean): number {
     .reduce((sum, p) => sum + p.shape.reduce((size, dim) => size * dim, 1), 0);
 }
 
-interface Sizing { graph: Graph; sizes: Record<string, number>; depths: ReadonlyMap<string, number> }
+interface Sizing { graph: Graph; sizes: Record<string, number>; depths: ReadonlyMap<string, number>; compress: PlanInput["compress"] }
 
 function stageEdges(order: readonly string[], crossing: readonly Edge[], stageOf: ReadonlyMap<string, string>, s: Sizing): StageEdge[] {
   const edges: StageEdge[] = [];
@@ -191,7 +195,7 @@ function stageEdges(order: readonly string[], crossing: readonly Edge[], stageOf
   return edges;
 }
 
-function edgeTensors(edges: readonly Edge[], { graph, sizes }: Sizing): EdgeTensor[] {
+function edgeTensors(edges: readonly Edge[], { graph, sizes, compress }: Sizing): EdgeTensor[] {
   const tensors = new Map<string, EdgeTensor>();
   for (const edge of edges) {
     const key = edge.from.join(".");
@@ -202,8 +206,9 @@ function edgeTensors(edges: readonly Edge[], { graph, sizes }: Sizing): EdgeTens
     } else {
       const dims = edge.dims.map((dim) => graph.dimensions.lookup(dim, sizes));
       const known = dims.every((dim) => dim !== undefined);
-      const bytes = known ? dims.reduce((size, dim) => size * dim!, bytesPerElement(edge.dtype)) : undefined;
-      tensors.set(key, { from: edge.from, to: [edge.to], dtype: edge.dtype, dims: edge.dims, gradient: edge.gradient, bytes });
+      const narrow = edge.dtype === "f32" && compress?.has(key) === true;
+      const bytes = known ? dims.reduce((size, dim) => size * dim!, bytesPerElement(narrow ? "bf16" : edge.dtype)) : undefined;
+      tensors.set(key, { from: edge.from, to: [edge.to], dtype: edge.dtype, dims: edge.dims, gradient: edge.gradient, bytes, ...(narrow ? { compress: true as const } : {}) });
     }
   }
   return [...tensors.values()];

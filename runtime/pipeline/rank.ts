@@ -165,6 +165,7 @@ export const rank = defineActor({
         if (state.gradients) applyGradients(parameters, state.gradients, optimizer, settings);
         if (state.sums) applySums(nodes, state.sums);
       });
+      for (const { lane } of state.links.values()) lane.forget(); // what was the same in all of its microbatches
       state.gradients = state.sums = undefined;
     },
 

@@ -36,6 +36,8 @@ const component = z.strictObject({
   options: z.record(z.string(), z.unknown()).default({}),
   /** In place of the recipe's, as a whole. */
   layout: layout.optional(),
+  /** Outputs that travel between processes as bf16, and the gradients that come back for them: half the bytes, other bits than one process has. */
+  compress: z.array(z.string()).optional(),
   /** Input port -> "component.port". */
   in: z.record(z.string(), z.string()).default({}),
 });

@@ -5,7 +5,7 @@ import { type ShardEntry } from "../checkpoint/index.ts";
 import { RuntimeError } from "../errors.ts";
 import { monotonicUs } from "../metrics/index.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
-import { type LaneName, type Whereabouts, chooseLane, laneOffers, whereabouts } from "../parallel/index.ts";
+import { type LaneName, type Whereabouts, chooseLane, laneNotes, laneOffers, whereabouts } from "../parallel/index.ts";
 import type { OptimizerComponent, ProcessStats } from "../plugin/index.ts";
 import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
 import type { CheckResult } from "./check.ts";
@@ -102,7 +102,7 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
     rank: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, precision, threads: threadsOf(checked, name), load: c.load },
   }));
   const lanes = chooseLanes(checked, new Map(met.map(({ whereabouts }, i) => [names[i], whereabouts])), c.lane);
-  await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!])) }));
+  await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!.lane])) }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
   const loaderIndex = names.indexOf(rankOfComponent(checked, checked.loader));
   const header: Crew["header"] = (step, timeoutMs) =>
@@ -117,7 +117,7 @@ interface Crew {
   ask<T>(work: (ref: RankRef) => Promise<T>): Promise<T[]>;
   /** Asks the loader's rank for what all must know before a step. */
   header(step: number, timeoutMs: number): Promise<StepHeader>;
-  lanes: Map<string, LaneName>;
+  lanes: Map<string, Choice>;
   /** Of every rank: what `Whereabouts` calls its host. */
   hosts: readonly string[];
   precision: Precision;
@@ -144,7 +144,7 @@ class PipelineRunner implements StepRunner {
       const components = stages.flatMap((stage) => checked.plan.stages.find((each) => each.name === stage)!.components);
       return { stage: name, stages, components, pid: handle.pid, host: handle.host };
     });
-    this.links = crossing(checked).map(({ from, to, ends }) => ({ from, to, lane: crew.lanes.get(pair(...ends))! }));
+    this.links = crossing(checked).map(({ from, to, ends }) => ({ from, to, ...crew.lanes.get(pair(...ends))! }));
     this.#optimizer = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   }
 
@@ -256,9 +256,15 @@ function rankOfComponent({ plan, schedule }: CheckResult, component: string): st
   return schedule.ranks[schedule.stages.find((stage) => stage.name === name)!.rank];
 }
 
+/** `notes`: which lanes could not be had, and why. */
+interface Choice { lane: LaneName; notes: string[] }
+
 /** For each pair of ranks that talk the wanted lane, or the best that the whereabouts of both ends allow. ERR_LANE when they do not offer the wanted one. */
-function chooseLanes(checked: CheckResult, where: ReadonlyMap<string, Whereabouts>, wanted: string | undefined): Map<string, LaneName> {
-  return new Map(crossing(checked).map(({ ends: [a, b] }) => [pair(a, b), chooseLane(laneOffers(where.get(a)!, where.get(b)!), wanted)]));
+function chooseLanes(checked: CheckResult, where: ReadonlyMap<string, Whereabouts>, wanted: string | undefined): Map<string, Choice> {
+  return new Map(crossing(checked).map(({ ends: [a, b] }) => {
+    const [here, there] = [where.get(a)!, where.get(b)!];
+    return [pair(a, b), { lane: chooseLane(laneOffers(here, there), wanted), notes: laneNotes(here, there) }];
+  }));
 }
 
 const pair = (a: string, b: string): string => [a, b].sort().join("--");

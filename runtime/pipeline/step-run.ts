@@ -1,6 +1,7 @@
 import { GradientTree } from "../autograd/index.ts";
 import { reshape } from "../ops/index.ts";
 import type { SpanKind, SpanLabel, Timeline } from "../metrics/index.ts";
+import type { SendOptions } from "../parallel/index.ts";
 import type { HostBatch } from "../plugin/index.ts";
 import type { Tensor } from "../tensor/index.ts";
 import type { StepHeader } from "./feed.ts";
@@ -52,7 +53,11 @@ export class StepRun {
   readonly #failed = new AbortController();
   readonly #signal: AbortSignal;
 
+  /** The storages of the parameters here. */
+  readonly #values: ReadonlySet<Tensor>;
+
   constructor(private readonly o: StepRunInput) {
+    this.#values = new Set(Object.values(o.model.parameters).map((parameter) => parameter.value.root));
     const { length } = o.header.microbatches;
     this.#signal = AbortSignal.any([o.signal, this.#failed.signal]);
     this.#shares = new Map(o.model.stages.map((stage) => [stage.name, { stage, gradients: new GradientTree(length), sums: new GradientTree(length) }]));
@@ -144,10 +149,20 @@ export class StepRun {
       if (route.local) return void this.#handedOver.set(messageKey(name), viewsOf(tensors));
       const { lane, ref, credits } = this.o.link(route.peer);
       await this.o.timeline.host(this.#label("wait-for-credit", entry, route), () => credits.get(wayKey(route))!.acquire(this.#signal));
-      const sent = this.o.timeline.device(this.#label("transfer", entry, route), () => lane.send(tensors)).then(({ descriptors, attachments }) => ref.deliver.cast({ ...name, from: this.o.rank, descriptors }, { attachments }));
+      const sent = this.o.timeline.device(this.#label("transfer", entry, route), () => lane.send(tensors, this.#howToSend(tensors, route))).then(({ descriptors, attachments }) => ref.deliver.cast({ ...name, from: this.o.rank, descriptors }, { attachments }));
       sent.catch(this.#fail);
       underWay.sending.push(sent);
     }));
+  }
+
+  /** Parameters that leave as outputs are the same in all microbatches of a step: sent once. What the recipe says travels as bf16. */
+  #howToSend(tensors: Crossing, { plan }: Route): SendOptions {
+    const { graph } = this.o.model, names = Object.keys(tensors), compress = plan.tensors.filter(({ compress }) => compress).map(({ from }) => outputKey(...from));
+    const outputs = new Set([...compress, ...graph.edges.filter(({ from }) => compress.includes(outputKey(...from))).map(edgeKey)]);
+    return {
+      versions: Object.fromEntries(names.filter((name) => this.#values.has(tensors[name].root)).map((name) => [name, `${this.o.header.step}`])),
+      compress: names.filter((name) => outputs.has(name)),
+    };
   }
 
   #gradientsOf({ crossing }: UnderWay, { plan }: Route): Crossing {

@@ -27,7 +27,7 @@ export interface StepRunner {
   readonly processes: { stage: string; stages?: string[]; components: string[]; pid?: number; host?: string }[];
   /** What its loader left out of the data. */
   readonly warnings: string[];
-  readonly links: { from: string; to: string; lane: string }[];
+  readonly links: { from: string; to: string; lane: string; notes: string[] }[];
   /** What its ranks run; nothing where there is one process. */
   readonly schedule?: RankSchedule;
   /** Step `step`, counted from 0. Steps come in order. `trace`: what is done and waited for is kept for `spans`. */

@@ -238,7 +238,7 @@ export interface OptimizerComponent<O extends OptimizerLike = OptimizerLike> {
 /** What happens in a run, in order; `--json` prints them one per line. */
 export type RunEvent =
   | { event: "start"; run: string; runFolder: string; seed: number; precision: Precision; steps: number; parameters: number; processes: { stage: string; stages?: string[]; components: string[]; pid?: number; host?: string }[] }
-  | { event: "links"; links: { from: string; to: string; lane: string }[] }
+  | { event: "links"; links: { from: string; to: string; lane: string; notes: string[] }[] }
   | { event: "step"; step: number; loss: number; losses: Record<string, number>; lr: number; norm: number; pagesPerSecond: number; etaSeconds: number; /** The ledger: keys of the pages this step consumed, in order. */ samples: string[] }
   | { event: "phase"; phase: string; message?: string }
   | { event: "evaluation"; step: number; scores: Record<string, number>; examples?: number }

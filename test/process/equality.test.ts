@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { native } from "../../runtime/native.ts";
 import { openCheckpoint } from "../../runtime/checkpoint/index.ts";
 import { type Ended, losses, lives, miniRecipe, octavo, root, start, temporaryFolder } from "./octavo.ts";
 
@@ -27,8 +28,9 @@ describe("the same losses, bit for bit", function () {
       assert.deepEqual(losses(await run("--in-process", "--threads", threads)), reference);
     });
   }
-  for (const lane of ["zeromq", "shared-memory"]) {
-    it(`as four processes over ${lane}`, async () => {
+  for (const lane of ["zeromq", "shared-memory", "ucx"]) {
+    it(`as four processes over ${lane}`, async function () {
+      if (lane === "ucx" && !native().ucxInfo().usable) this.skip();
       const ended = await run("--lane", lane);
       assert.deepEqual(losses(ended), reference);
       const links = ended.events.find((event) => event.event === "links")!.links as { lane: string }[];
@@ -36,6 +38,19 @@ describe("the same losses, bit for bit", function () {
       assert.ok(links.every((link) => link.lane === lane), JSON.stringify(links));
     });
   }
+  it("differs a little where a port is compressed, says so, and not in one process", async () => {
+    const compress = ["--set", "components.text.compress=[states]"];
+    const ended = await run("--lane", "shared-memory", ...compress), found = losses(ended);
+    assert.notDeepEqual(found, reference);
+    for (const [step, loss] of reference) assert.ok(Math.abs(found.get(step)! - loss) < 0.02 * Math.abs(loss), `step ${step}: ${found.get(step)} against ${loss}`);
+    const warnings = ended.events.filter((event) => event.event === "warning").map((event) => String(event.message));
+    assert.ok(warnings.some((message) => message.includes("text.states travels as bf16 from text to fusion, and so does its gradient back (compress)")), warnings.join("; "));
+    assert.deepEqual(losses(await run("--in-process", ...compress)), reference);
+  });
+  it("with checksums on every tensor", async () => {
+    const ended = await octavo(["train", miniRecipe, "--runs", folder.path, "--lane", "shared-memory"], { env: { OCTAVO_LANE_CHECKSUM: "1" } });
+    assert.deepEqual(losses(ended), reference, ended.stderr);
+  });
   it("as four processes under fill-drain, two threads each", async () => {
     assert.deepEqual(losses(await run("--set", "train.schedule=fill-drain", "--threads", "2")), reference);
   });
