@@ -72,6 +72,17 @@ describe("checking a recipe", () => {
     assert.deepEqual(edge("image->fusion"), { bytes: (2 * 5 * 8 + 2 * 4 * 8) * 4, gradientBytes: 2 * 5 * 8 * 4, credits: 2, tensors: ["image.states -> fusion.image", "teacher.targets -> mim.targets"] });
   });
 
+  it("halves the bytes of a compressed output, and warns that the numbers are others then", async () => {
+    const [plain, compressed] = [await check(), await check(recipeText, ["components.text.compress=[states]"])];
+    const edge = ({ plan }: CheckResult) => plan.edges.find(({ id }) => id === "text->fusion")!;
+    const states = edge(plain).tensors.find(({ from }) => from[1] === "states")!.bytes!;
+    assert.deepEqual([edge(compressed).bytes, edge(compressed).gradientBytes], [edge(plain).bytes! - states / 2, edge(plain).gradientBytes! - states / 2]);
+    assert.deepEqual(compressed.warnings.filter((w) => !plain.warnings.includes(w)),
+      ["text.states travels as bf16 from text to fusion, and so does its gradient back (compress): the numbers are not those of a single process."]);
+    assert.deepEqual(await messages(recipeText, ["components.text.compress=[state]"]), ['--set components.text.compress=[state]: components.text.compress.0: expected an output of text in f32: states, embedding, found "state". Did you mean "states"?']);
+    assert.match((await messages(recipeText, ["components.pages.compress=[text_mask]"]))[0], /expected an output of pages in f32: pixels.*, found "text_mask", which is u8/);
+  });
+
   it("leaves a size open that nobody states", async () => {
     const silent = custom("silent", { in: { memory: port(["B", "M", 8]) }, out: { summary: port(["B", "Z", 8]) } });
     const judge = custom("judge", { in: { summary: port(["B", "Z", 8]) }, out: { loss: port([1]) } }, {}, "objective");
