@@ -1,4 +1,5 @@
 import type { ActorSystem } from "../actor/index.ts";
+import { type Clock, realClock } from "../clock.ts";
 import { RuntimeError, explain, toFailure } from "../errors.ts";
 import type { CheckResult } from "./check.ts";
 import type { WorkerExit, WorkerHandle } from "./launcher.ts";
@@ -24,7 +25,7 @@ export class FailureWatch {
   #fail!: (error: unknown) => void;
   readonly #failed: Promise<never>;
 
-  constructor(private readonly checked: CheckResult) {
+  constructor(private readonly checked: Pick<CheckResult, "recipe" | "plan" | "schedule">, private readonly clock: Clock = realClock) {
     this.#failed = new Promise((_, reject) => (this.#fail = reject));
     this.#failed.catch(() => undefined); // read through guard()
   }
@@ -51,14 +52,15 @@ export class FailureWatch {
     this.#step = step;
   }
 
-  /** The error of one rank's answer, with its stages, their components and its process named. Bystanders' complaints stay what they are. */
+  /** The error of one rank's answer, with its stages, their components and its process named; of a rank that could not be asked, what it is. */
   blame(rank: string, error: unknown): unknown {
-    if (error instanceof RuntimeError && bystanderCodes.has(error.code)) return error;
+    const bystander = error instanceof RuntimeError && bystanderCodes.has(error.code);
+    if (bystander && error.details.at === undefined) return error;
     const handle = this.#handles.find(({ name }) => name === rank);
     const components = this.#components(rank);
     return new RuntimeError("ERR_RUN",
       `The run failed ${this.#when()}: worker ${rank} (${this.#holds(rank)}; process ${handle?.pid} on ${handle?.host}) reported: ${explain(error)}`,
-      { component: components[0], stage: rank, stages: this.#stages(rank), process: handle?.pid, step: this.#step, failure: toFailure(error) }); // the causes are in the message already
+      { component: components[0], stage: rank, stages: this.#stages(rank), process: handle?.pid, step: this.#step, failure: toFailure(error), bystander }); // the causes are in the message already
   }
 
   /** Watches that the ranks live and advance (pulse.ts); one that stands still ends the run. */
@@ -87,10 +89,11 @@ export class FailureWatch {
     try {
       return await Promise.race([work, this.#failed]);
     } catch (error) {
-      if (!(error instanceof RuntimeError) || !bystanderCodes.has(error.code)) throw this.#named(error);
+      if (!(error instanceof RuntimeError) || !(bystanderCodes.has(error.code) || error.details.bystander === true)) throw this.#named(error);
       // Somebody's peer is gone: its parent is about to say how it ended.
-      const evidence = new Promise<undefined>((resolve) => setTimeout(resolve, evidenceMs, undefined).unref());
-      await Promise.race([this.#failed, evidence]);
+      let cancel: (() => void) | undefined;
+      const evidence = new Promise<void>((resolve) => (cancel = this.clock.after(evidenceMs, resolve)));
+      await Promise.race([this.#failed, evidence]).finally(() => cancel?.());
       throw this.#named(error);
     }
   }

@@ -92,8 +92,16 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   const { recipe, schedule: { ranks: names } } = checked;
   await Promise.all(names.map((name) => c.transport.connect(rankNode(name))));
   const refs = names.map((name) => c.system.remote(rank, rankNode(name)));
-  const ask = <T>(work: (ref: RankRef, name: string, index: number) => Promise<T>): Promise<T[]> =>
-    Promise.all(refs.map((ref, i) => work(ref, names[i], i).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
+  /** The first failure ends the asking: what the others still do is given up, so that they are free for whatever comes next. */
+  const ask: Crew["ask"] = async (work) => {
+    const rest = new AbortController();
+    try {
+      return await Promise.all(refs.map((ref, i) => work(ref, names[i], i, rest.signal).catch((error: unknown) => { throw c.watch.blame(names[i], error); })));
+    } catch (error) {
+      rest.abort(error);
+      throw error;
+    }
+  };
   const work = { underWay: false, steps: 0 };
   c.watch.pulse(c.system, { work: () => work, ask: (name) => refs[names.indexOf(name)].progress.call(undefined, { timeoutMs: answerMs }) });
   const met = await ask((ref) => ref.introduce.call());
@@ -114,7 +122,7 @@ interface Crew {
   /** What the watch over the ranks must know of the steps. */
   work: { underWay: boolean; steps: number };
   /** Asks every rank, in the order of the schedule; a failure names it. */
-  ask<T>(work: (ref: RankRef) => Promise<T>): Promise<T[]>;
+  ask<T>(work: (ref: RankRef, name: string, index: number, signal: AbortSignal) => Promise<T>): Promise<T[]>;
   /** Asks the loader's rank for what all must know before a step. */
   header(step: number, timeoutMs: number): Promise<StepHeader>;
   lanes: Map<string, Choice>;
@@ -179,7 +187,7 @@ class PipelineRunner implements StepRunner {
     const header = await (this.#next?.step === step ? this.#next.header : this.crew.header(step, timeoutMs));
     const { work } = this.crew;
     work.underWay = true;
-    const running = this.crew.ask((ref) => ref.step.call({ header, trace }, { timeoutMs })).finally(() => (work.underWay = false));
+    const running = this.crew.ask((ref, _name, _index, signal) => ref.step.call({ header, trace }, { timeoutMs, signal })).finally(() => (work.underWay = false));
     // Asked for now, answered by the loader after its share of this step: the next batch is read while this one trains.
     this.#next = undefined;
     if (step + 1 < recipe.train.steps) {
