@@ -56,7 +56,7 @@ export interface Native {
   /** Commands not yet executed. */
   pending(): number;
 
-  /** From here on allocations, launches and uploads are also written down. `configure`, `read`, `fence`, `replay`, `slabRead`, `slabWrite` and `recordBegin` throw ERR_COMPILE until the end. */
+  /** From here on allocations, launches and uploads are also written down. `configure`, `read`, `fence`, `replay`, `slabTensor`, `slabWrite` and `recordBegin` throw ERR_COMPILE until the end. */
   recordBegin(inputs: readonly number[]): void;
   /** A new program that gives `outputs`. Without outputs: ends the recording and forgets it. The recording is over also when this throws ERR_COMPILE. */
   recordEnd(outputs: readonly number[]): number;
@@ -80,9 +80,8 @@ export interface Native {
   slabOpen(pid: number, fd: number, bytes: number, inode: number): number;
   /** The owner's descriptor is closed now, the memory unmapped in stream order once no tensor lives in it. Peers keep their mappings. */
   slabClose(slab: number): void;
-  /** Enqueues a copy tensor -> slab, or slab -> tensor; outside the slab throws ERR_LANE. */
+  /** Enqueues a copy tensor -> slab; outside the slab throws ERR_LANE. */
   slabWrite(handle: number, slab: number, offset: number): void;
-  slabRead(slab: number, offset: number, handle: number): void;
   /** Marks the slice at `offset` as that of `generation` in the 64 bytes before it, at once; 0 says that it is free. */
   slabStamp(slab: number, offset: number, generation: number): void;
   /**
@@ -256,7 +255,7 @@ function coded(addon: Native): Native {
     recordBegin: wrap(addon.recordBegin), recordEnd: wrap(addon.recordEnd) as Native["recordEnd"], programDifference: wrap(addon.programDifference),
     programExists: wrap(addon.programExists), programDrop: wrap(addon.programDrop), programDescribe: wrap(addon.programDescribe), replay: wrap(addon.replay),
     slabCreate: wrap(addon.slabCreate), slabOpen: wrap(addon.slabOpen), slabClose: wrap(addon.slabClose),
-    slabWrite: wrap(addon.slabWrite), slabRead: wrap(addon.slabRead), slabStamp: wrap(addon.slabStamp), slabTensor: wrap(addon.slabTensor),
+    slabWrite: wrap(addon.slabWrite), slabStamp: wrap(addon.slabStamp), slabTensor: wrap(addon.slabTensor),
     ucxInfo: wrap(addon.ucxInfo), ucxAddress: wrap(addon.ucxAddress), ucxSlab: wrap(addon.ucxSlab), ucxRegister: wrap(addon.ucxRegister), ucxConnect: wrap(addon.ucxConnect),
     ucxRead: settle(addon.ucxRead), ucxClose: wrap(addon.ucxClose), ucxDescribe: wrap(addon.ucxDescribe),
     groupSeat: wrap(addon.groupSeat), groupJoin: wrap(addon.groupJoin), groupDrop: wrap(addon.groupDrop), groupAbort: wrap(addon.groupAbort),

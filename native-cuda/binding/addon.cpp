@@ -334,15 +334,6 @@ Napi::Value slab_tensor(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value slab_read(const Napi::CallbackInfo& info) {
-  device->not_recorded("slabRead");
-  const TensorView& target = device->tensors.find(integer(info[2], "slabRead"), "slabRead");
-  const void* source = device->slabs.at(static_cast<int>(integer(info[0], "slabRead: slab")), size(info[1], "slabRead: offset"), target.bytes());
-  device->stream.push(copy_command("slabRead", target.data, source, target.bytes()));
-  check_arrival("slabRead", target);
-  return info.Env().Undefined();
-}
-
 Napi::Value end_with_parent(const Napi::CallbackInfo& info) {
   die_with_parent(info[0].IsUndefined() ? 0 : integer(info[0], "dieWithParent: pid"));
   return info.Env().Undefined();
@@ -419,7 +410,6 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   OCTAVO_EXPORT("slabOpen", slab_open);
   OCTAVO_EXPORT("slabClose", slab_close);
   OCTAVO_EXPORT("slabWrite", slab_write);
-  OCTAVO_EXPORT("slabRead", slab_read);
   OCTAVO_EXPORT("slabStamp", slab_stamp);
   OCTAVO_EXPORT("slabTensor", slab_tensor);
   OCTAVO_EXPORT("dieWithParent", end_with_parent);

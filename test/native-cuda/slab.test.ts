@@ -7,21 +7,21 @@ const f32 = 1;
 
 describe("shared memory slabs", () => {
   it("carry tensors to another process and back", async () => {
-    const slab = native().slabCreate(4096), x = native().allocate(f32, [3]), y = native().allocate(f32, [3]);
+    const slab = native().slabCreate(4096), x = native().allocate(f32, [3]);
     assert.equal(slab.pid, process.pid);
     native().upload(x, Float32Array.of(1, 2, 3));
     native().slabWrite(x, slab.slab, 64);
+    [[64, 5], [3968, 6]].forEach(([offset, generation]) => native().slabStamp(slab.slab, offset, generation));
     await native().fence();
     const peer = child(`
       const [pid, fd, bytes, inode] = process.argv.slice(1).map(Number);
-      const slab = device.slabOpen(pid, fd, bytes, inode), x = device.allocate(1, [3]), y = device.allocate(1, [3]);
-      device.slabRead(slab, 64, x);
-      device.launch(device.kernel("scale"), [x, y], [10]);
-      device.slabWrite(y, slab, 4084);
+      const slab = device.slabOpen(pid, fd, bytes, inode), y = device.allocate(1, [3]);
+      device.launch(device.kernel("scale"), [device.slabTensor(slab, 64, 1, [3], 5, true).handle, y], [10]);
+      device.slabWrite(y, slab, 3968);
       await device.fence();
       console.log("written");`, [slab.pid, slab.fd, slab.bytes, slab.inode].map(String));
     assert.deepEqual(await peer.exited, { code: 0, signal: null, output: "written\n" });
-    native().slabRead(slab.slab, 4084, y);
+    const { handle: y } = native().slabTensor(slab.slab, 3968, f32, [3], 6, true);
     assert.deepEqual([...new Float32Array(await native().read(y))], [10, 20, 30]);
     native().slabClose(slab.slab);
     [x, y].forEach((handle) => native().free(handle));
@@ -30,8 +30,11 @@ describe("shared memory slabs", () => {
   it("SL-3: finish queued copies before they are unmapped", async () => {
     const { slab } = native().slabCreate(2 ** 20), x = native().allocate(f32, [4]), y = native().allocate(f32, [4]);
     native().upload(x, Float32Array.of(1, 2, 3, 4));
-    native().slabWrite(x, slab, 0);
-    native().slabRead(slab, 0, y);
+    native().slabStamp(slab, 64, 1);
+    const { handle } = native().slabTensor(slab, 64, f32, [4], 1, false);
+    native().slabWrite(x, slab, 64);
+    native().launch(native().kernel("scale"), [handle, y], [1]);
+    native().free(handle);
     native().slabClose(slab);
     assert.deepEqual([...new Float32Array(await native().read(y))], [1, 2, 3, 4]);
     assert.throws(() => native().slabWrite(x, slab, 0), { code: "ERR_LANE", message: /is not open here/ });
@@ -69,7 +72,7 @@ describe("shared memory slabs", () => {
   it("refuse what lies outside them, and peers that are gone or wrong", () => {
     const slab = native().slabCreate(100), x = native().allocate(f32, [20]);
     assert.throws(() => native().slabWrite(x, slab.slab, 24), { code: "ERR_LANE", message: /has 100 bytes, asked for 80 at offset 24/ });
-    assert.throws(() => native().slabRead(slab.slab, 2 ** 52, x), { code: "ERR_LANE" });
+    assert.throws(() => native().slabWrite(x, slab.slab, 2 ** 52), { code: "ERR_LANE" });
     assert.throws(() => native().slabOpen(slab.pid, slab.fd, 200, slab.inode), { code: "ERR_LANE", message: /has 100 bytes .* expected 200/ });
     assert.throws(() => native().slabOpen(slab.pid, slab.fd, 100, slab.inode + 1), { code: "ERR_LANE", message: /The descriptor was reused/ }, "SL-4");
     assert.throws(() => native().slabOpen(slab.pid, 9999, 100, slab.inode), { code: "ERR_LANE", message: /No such file/ });
