@@ -47,6 +47,7 @@ void GroupSeat::meet(const std::vector<OfferedMember>& members, int64_t timeout_
   } catch (const std::exception& failure) {
     error = failure.what();
   }
+  listener_.reset();
   joined(std::move(group), error);
 }
 

@@ -1,7 +1,7 @@
 // How processes become a group. Each takes a seat, which is everything that others need to reach it, as plain data; whoever drives carries
 // all offers to all members; each then joins. Between members of one host nothing is waited for: what an offer names is there already.
 // Between hosts the lower rank connects to the higher one, on a thread of the join's own, so that groups may be joined in any order.
-// GT-J1: a seat that is dropped, joined or not, leaves nothing behind.
+// GJ-1: a seat that is dropped, joined or not, leaves nothing behind. GJ-2: a seat listens until it has joined, and not longer.
 #pragma once
 #include <functional>
 #include <map>
