@@ -32,7 +32,7 @@ describe("octavo", () => {
   it("names a missing argument, a wrong number and a wrong choice", async () => {
     for (const [args, message] of [
       [["train"], /missing required argument 'recipe'/], [["train", "x.yaml", "--threads", "two"], /Expected a whole number of at least 1/],
-      [["train", "x.yaml", "--lane", "udp"], /Allowed choices are zeromq, shared-memory/], [[], /A command is needed: check, model, plan, train/],
+      [["train", "x.yaml", "--lane", "udp"], /Allowed choices are shared-memory, ucx, zeromq/], [[], /A command is needed: check, model, plan, train/],
     ] as const) {
       const { code, err } = await octavo(...args);
       assert.equal(code, 2);
