@@ -5,4 +5,6 @@ export { type Lane, type LaneName, type LaneOptions, type LeaseId, type SendOpti
 export { tokenShare } from "./context-parallel.ts";
 export { type TensorPlace, joined, membersOf, shareOut } from "./tensor-parallel.ts";
 export { SlabArena, type SlabLimits } from "./slab-arena.ts";
+export { DataCopies } from "./data-parallel.ts";
+export { Shares } from "./sharded-state.ts";
 export type { TensorDescriptor } from "./tensor-frames.ts";

@@ -5,10 +5,9 @@ import type { CheckResult } from "./check.ts";
 import type { WorkerExit, WorkerHandle } from "./launcher.ts";
 import { Pulse, type PulseOptions, vitalsOf } from "./pulse.ts";
 import { rankNode } from "./rank.ts";
-import { stagesOfRank } from "./rank-schedule.ts";
 
 /** Codes of those who merely noticed that somebody else is gone; ERR_LANE: the memory that a tensor was in may have gone with its sender. */
-const bystanderCodes = new Set(["ERR_DEAD", "ERR_UNREACHABLE", "ERR_ABORTED", "ERR_LANE"]);
+const bystanderCodes = new Set(["ERR_DEAD", "ERR_UNREACHABLE", "ERR_ABORTED", "ERR_LANE", "ERR_COLLECTIVE"]);
 
 /** How long a bystander's complaint waits for the death that caused it to be reported by the process's parent. */
 const evidenceMs = 3000;
@@ -25,7 +24,7 @@ export class FailureWatch {
   #fail!: (error: unknown) => void;
   readonly #failed: Promise<never>;
 
-  constructor(private readonly checked: Pick<CheckResult, "recipe" | "plan" | "schedule">, private readonly clock: Clock = realClock) {
+  constructor(private readonly checked: Pick<CheckResult, "recipe" | "plan" | "layout">, private readonly clock: Clock = realClock) {
     this.#failed = new Promise((_, reject) => (this.#fail = reject));
     this.#failed.catch(() => undefined); // read through guard()
   }
@@ -103,7 +102,7 @@ export class FailureWatch {
   }
 
   #stages(rank: string): string[] {
-    return stagesOfRank(this.checked.schedule, rank);
+    return this.checked.layout.ranks.find(({ name }) => name === rank)?.stages ?? [];
   }
 
   #components(rank: string): string[] {
@@ -119,7 +118,7 @@ export class FailureWatch {
   }
 
   #waited(rank: string): string {
-    return `The workers ${this.checked.schedule.ranks.filter((name) => name !== rank).join(", ")} only waited for it.`;
+    return `The workers ${this.checked.layout.ranks.map(({ name }) => name).filter((name) => name !== rank).join(", ")} only waited for it.`;
   }
 
   #death(handle: WorkerHandle, exit: WorkerExit): RuntimeError {

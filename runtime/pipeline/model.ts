@@ -18,6 +18,8 @@ export interface StageModelOptions {
   tensor?: Omit<TensorPlace, "sharesTokens">;
   /** The tokens of their sequences are shared out with other processes. */
   context?: TensorPlace;
+  /** Which parameters' states of the optimizer are kept here, where data copies share them out. Default: all. */
+  remembers?: (name: string) => boolean;
   /** Read the loader's data now, so that what is wrong with it shows before the first step. Default true. */
   openData?: boolean;
 }
@@ -79,7 +81,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
   const optimizerPlugin = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   const optimizer = optimizerPlugin.create();
   if (o.load && "components" in o.load) loadComponents(nodes, o.seed, o.load.components);
-  else initialise(parameters, optimizer, o.seed, o.load);
+  else initialise(parameters, optimizer, o);
   const loader = nodes.find((node) => node.kind === "data-loader")?.component as DataLoader | undefined;
   if (o.openData ?? true) await loader?.open();
   return {
@@ -116,8 +118,8 @@ function loadComponents(nodes: readonly GraphNode[], seed: number, components: R
   }
 }
 
-function initialise(parameters: Parameters, optimizer: OptimizerLike, seed: number, load: Extract<Load, { checkpoint: string }> | undefined): void {
-  if (!load) return materialise(parameters, { seed, prefix: "" });
+function initialise(parameters: Parameters, optimizer: OptimizerLike, { seed, load, remembers = () => true }: StageModelOptions): void {
+  if (!load || "components" in load) return materialise(parameters, { seed, prefix: "" });
   const reader = openCheckpoint(load.checkpoint);
   try {
     materialise(parameters, {
@@ -131,7 +133,7 @@ function initialise(parameters: Parameters, optimizer: OptimizerLike, seed: numb
       },
     });
     if (!load.optimizer) return;
-    for (const [name, parameter] of Object.entries(parameters)) {
+    for (const [name, parameter] of Object.entries(parameters).filter(([name]) => remembers(name))) {
       const state = reader.optimizerState(name);
       const here = Object.fromEntries(Object.entries(state).map(([slot, values]) => [slot, shareOfValues(parameter, values)]));
       if (Object.keys(here).length > 0) optimizer.load(parameter, here);

@@ -14,7 +14,7 @@ import { type Placement, type RankSchedule, type RankStage, fitsEntries } from "
 /** `layouts`: of every slot, in the order of the placement's ranks. A row per data copy; the ranks of a copy all do the same. */
 export function authorCopies(author: RankAuthor, placement: Placement, microbatches: number, layouts: readonly Layout[]): RankSchedule {
   const copies = [...new Set(layouts.filter((_, slot) => learns(placement, slot)).map(({ data }) => data))];
-  if (layouts.every(({ data }) => data === 1)) return author(placement, microbatches);
+  if (layouts.every(({ data }) => data === 1)) return calledAsLeaders(author(placement, microbatches), layouts);
   if (copies.length > 1) {
     const turn = inTurn(copies.reduce(leastCommonMultiple, 1), microbatches);
     return takeOwn(author(placement, microbatches), layouts, turn);
@@ -27,7 +27,7 @@ export function authorCopies(author: RankAuthor, placement: Placement, microbatc
 
 /** RX-3, and RX-2 with the numbers that `turn` gives. */
 export function takeOwn(schedule: RankSchedule, layouts: readonly Layout[], turn: (microbatch: number) => number = (m) => m): RankSchedule {
-  if (layouts.every(({ data }) => data === 1)) return schedule;
+  if (layouts.every(({ data }) => data === 1)) return calledAsLeaders(schedule, layouts);
   const { microbatches, entries } = schedule;
   return expand(schedule, layouts, microbatches, (slot, copy) => entries[slot].map((entry) => renumber(entry, microbatches, microbatches, turn))
     .filter((entry) => ownedBy(entry, microbatches, layouts[slot].data) === copy));
@@ -38,12 +38,15 @@ function expand(own: RankSchedule, layouts: readonly Layout[], microbatches: num
   const first: number[] = [], ranks: string[] = [], entries: Int32Array[] = [];
   own.ranks.forEach((name, slot) => {
     first.push(ranks.length);
-    const leaders = ranksOf({ name, stages: [], learns: true, layout: layouts[slot] }).filter(({ tensor, context }) => tensor === 0 && context === 0);
-    leaders.forEach((leader, copy) => { ranks.push(leader.name); entries.push(row(slot, copy)); });
+    leadersOf(name, layouts[slot]).forEach((leader, copy) => { ranks.push(leader); entries.push(row(slot, copy)); });
   });
   const stages = own.stages.map(({ rank, ...stage }): RankStage => ({ ...stage, rank: first[rank], copies: layouts[rank].data }));
   return { ...own, microbatches, ranks, stages, entries };
 }
+
+/** A row is called like the rank that speaks for it. */
+const leadersOf = (name: string, layout: Layout): string[] => ranksOf({ name, stages: [], learns: true, layout }).filter(({ tensor, context }) => tensor === 0 && context === 0).map((leader) => leader.name);
+const calledAsLeaders = (schedule: RankSchedule, layouts: readonly Layout[]): RankSchedule => ({ ...schedule, ranks: schedule.ranks.flatMap((name, slot) => leadersOf(name, layouts[slot])) });
 
 const learns = ({ stages }: Placement, slot: number): boolean => stages.some((stage) => stage.rank === slot && stage.backward);
 const ownedBy = (entry: number, microbatches: number, data: number): number => copyOf((entry >>> 2) % microbatches, microbatches, data);

@@ -81,8 +81,6 @@ export function stagesOfRanks({ ranks, stages }: Placement): number[][] {
 /** The rank that computes a microbatch of a stage: copies have contiguous shares. */
 export const rankAt = ({ rank, copies = 1 }: RankStage, microbatch: number, microbatches: number): number => (copies === 1 ? rank : rank + Math.floor((microbatch * copies) / microbatches));
 
-/** The names of the stages of one rank. */
-export const stagesOfRank = (placement: Placement, name: string): string[] => stagesOfRanks(placement)[placement.ranks.indexOf(name)].map((stage) => placement.stages[stage].name);
 
 /** Throws ERR_SCHEDULE when the numbers of a schedule do not fit into 32 bits. */
 export function fitsEntries(stages: number, microbatches: number): void {

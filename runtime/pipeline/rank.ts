@@ -3,16 +3,18 @@ import { type ShardEntry, saveShard } from "../checkpoint/index.ts";
 import { RuntimeError, fromFailure } from "../errors.ts";
 import { type EventLoopMeter, type Span, type Timeline, createTimeline, measureEventLoop, monotonicUs } from "../metrics/index.ts";
 import { native } from "../native.ts";
-import { type Lane, type LaneName, type LeaseId, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
+import { DataCopies, type TensorPlace, joined, type Lane, type LaneName, type LeaseId, Shares, type TensorDescriptor, type Whereabouts, createLane, whereabouts } from "../parallel/index.ts";
 import type { HostBatch, ProcessStats } from "../plugin/index.ts";
 import { type Tensor, fastBf16, fence, memory } from "../tensor/index.ts";
 import type { Transport } from "../transport/index.ts";
 import { type CheckResult } from "./check.ts";
 import { Feed, type StepHeader, headerOf } from "./feed.ts";
 import { Credits, Inbox } from "./inbox.ts";
+import type { RankPlace } from "./layout.ts";
 import type { Crossing } from "./microbatch.ts";
 import { type StageModel, type StageModelOptions, loadStageModel } from "./model.ts";
 import type { RankProgress } from "./pulse.ts";
+import { type AllOffers, type Offers, RankGroups } from "./rank-groups.ts";
 import { type MessageName, messageKey, wayKey } from "./rank-messages.ts";
 import { type Work, workOf } from "./rank-work.ts";
 import { StepRun } from "./step-run.ts";
@@ -73,7 +75,12 @@ export interface RankState {
   /** Ends the interest in the lives of the linked ranks. */
   unwatch: (() => void)[];
   inbox: Inbox<Crossing>;
+  groups?: RankGroups;
+  /** Where this rank has data copies: who has what, and how to reach them. */
+  shares?: Shares;
+  copies?: DataCopies;
   gradients?: Map<string, Tensor>;
+  moved: string[];
   sums?: Map<string, Tensor>;
   stepped: boolean;
   progress: RankProgress;
@@ -87,7 +94,7 @@ export const rank = defineActor({
   interleave: ["deliver", "release", "credit", "progress"],
 
   init: (setup: RankSetup): RankState => ({
-    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), stepped: false, progress: { done: 0, at: "its beginning" },
+    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), moved: [], stepped: false, progress: { done: 0, at: "its beginning" },
   }),
 
   endpoints: {
@@ -97,20 +104,24 @@ export const rank = defineActor({
     },
 
     /** Builds the components of its stages, with the values of a checkpoint where one is given. No tensor existed before. */
-    async build(state: RankState, { rank: name, recipe, model }: RankBuild): Promise<{ parameters: number; peers: string[]; warnings: string[] }> {
+    async build(state: RankState, { rank: name, recipe, model }: RankBuild): Promise<{ peers: string[]; warnings: string[]; offers: Offers }> {
       const checked = await state.setup.resolve(recipe);
       state.name = name;
-      state.work = workOf(checked, name);
-      state.model = await loadStageModel(checked, { ...model, stages: state.work.stages.map((stage) => stage.name) });
+      const { place, stages } = state.work = workOf(checked, name);
+      state.shares = place.layout.data > 1 ? sharesOf(checked, place, stages.flatMap(({ components }) => components)) : undefined;
+      state.model = await loadStageModel(checked, { ...model, stages: stages.map((stage) => stage.name),
+        remembers: (parameter) => state.shares?.steps(parameter) ?? true, tensor: placeAlong(state, "tensor"), context: placeAlong(state, "context"),
+      });
+      state.groups = new RankGroups(place, checked.layout.ranks);
       if (state.model.loader) {
         const { batch, microbatches, steps } = checked.recipe.train;
         state.feed = new Feed(state.model.loader, { seed: model.seed, batch, microbatches, steps });
       }
-      return { parameters: state.model.size, warnings: state.model.warnings, peers: state.work.peers };
+      return { warnings: state.model.warnings, peers: state.work.peers, offers: state.groups.offers() };
     },
 
-    /** Opens the links to the ranks it shares an edge with. Both ends are told at the same time. */
-    async link(state: RankState, { lanes }: { lanes: Record<string, LaneName> }, context: ActorContext): Promise<void> {
+    /** Opens the links to the ranks it shares an edge with, and joins its groups. All ends are told at the same time. */
+    async link(state: RankState, { lanes, offers }: { lanes: Record<string, LaneName>; offers: AllOffers }, context: ActorContext): Promise<void> {
       const { entries, credits } = workOfRank(state);
       await Promise.all(Object.entries(lanes).map(async ([peer, lane]) => {
         await state.setup.transport.connect(rankNode(peer));
@@ -127,6 +138,12 @@ export const rank = defineActor({
           link.lane.peerDown(message);
         }));
       }));
+      await state.groups!.join(offers, (failure) => {
+        state.inbox.fail(failure);
+        for (const { credits } of state.links.values()) for (const each of credits.values()) each.fail(failure);
+      });
+      const data = state.groups!.along("data");
+      if (data) state.copies = new DataCopies(data, modelOf(state).parameters, state.shares!);
       state.setup.linked();
     },
 
@@ -144,10 +161,11 @@ export const rank = defineActor({
       const run = new StepRun({
         rank: state.name, model: modelOf(state), work: workOfRank(state), header, batch: state.batch, inbox: state.inbox, link: (peer) => linkTo(state, peer), signal, timeline: state.timeline,
         reached: (at) => void (state.progress = { done: state.progress.done + 1, at }),
+        copies: state.copies, shares: state.shares,
       });
       try {
-        const { report, gradients, sums } = await run.run();
-        Object.assign(state, { gradients, sums });
+        const { report, gradients, moved, sums } = await run.run();
+        Object.assign(state, { gradients, moved, sums });
         return report;
       } catch (error) {
         run.abandon();
@@ -162,17 +180,22 @@ export const rank = defineActor({
     async apply(state: RankState, settings: UpdateSettings): Promise<void> {
       const { parameters, optimizer, nodes } = modelOf(state);
       state.timeline.device({ kind: "optimizer", name: "update", step: settings.step }, () => {
-        if (state.gradients) applyGradients(parameters, state.gradients, optimizer, settings);
+        if (state.gradients) applyGradients(parameters, ownOf(state.gradients, state.shares), optimizer, settings);
+        state.copies?.spread(parameters, state.moved);
         if (state.sums) applySums(nodes, state.sums);
       });
       for (const { lane } of state.links.values()) lane.forget(); // what was the same in all of its microbatches
       state.gradients = state.sums = undefined;
     },
 
-    /** A shard per stage, so that a checkpoint does not tell how stages were dealt to processes. */
+    /** A shard per stage, so that a checkpoint does not tell how stages were dealt to processes; what data copies share out is in their own. */
     async save(state: RankState, { folder }: { folder: string }): Promise<ShardEntry[]> {
-      const { stages, optimizer } = modelOf(state), entries: ShardEntry[] = [];
-      for (const { name, parameters } of stages) entries.push(...await saveShard(folder, name, parameters, optimizer));
+      const { stages, optimizer } = modelOf(state), { leads, place } = workOfRank(state), tensor = state.groups!.along("tensor"), entries: ShardEntry[] = [];
+      if (place.context > 0) return entries; // has what its leader has
+      for (const { name, parameters } of stages) {
+        const own = Object.fromEntries(Object.entries(parameters).filter(([parameter]) => state.shares?.saves(parameter) ?? true));
+        entries.push(...await saveShard(leads ? folder : undefined, place.data === 0 ? name : `${name}-d${place.data}`, own, optimizer, tensor && ((parameter, value) => joined(parameter, value, tensor))));
+      }
       return entries;
     },
 
@@ -216,9 +239,28 @@ export const rank = defineActor({
     for (const crossing of state.inbox.drain()) for (const tensor of Object.values(crossing)) tensor.dispose();
     for (const tensor of [...(state.gradients?.values() ?? []), ...(state.sums?.values() ?? [])]) tensor.dispose();
     for (const link of state.links.values()) link.lane.close();
+    state.groups?.close();
     await state.model?.close();
   },
 });
+
+function placeAlong(state: RankState, axis: "tensor" | "context"): TensorPlace {
+  const { place } = workOfRank(state);
+  return { rank: place[axis], size: place.layout[axis], group: () => state.groups!.along(axis)! };
+}
+
+/** Of what learns in these components. */
+function sharesOf({ graph, recipe }: CheckResult, place: RankPlace, components: readonly string[]): Shares {
+  const learning = graph.nodes.filter(({ name, frozen }) => !frozen && components.includes(name));
+  return new Shares(learning.flatMap(({ parameters }) => Object.entries(parameters)), place.data, place.layout.data, recipe.train.zero);
+}
+
+/** What this copy steps; the gradients that others step are freed. */
+function ownOf(gradients: Map<string, Tensor>, shares: Shares | undefined): Map<string, Tensor> {
+  if (!shares) return gradients;
+  for (const [name, tensor] of gradients) if (!shares.steps(name)) tensor.dispose();
+  return new Map([...gradients].filter(([name]) => shares.steps(name)));
+}
 
 function modelOf(state: RankState): StageModel {
   if (!state.model) throw new RuntimeError("ERR_ACTOR", "rank: asked to work before `build`.");

@@ -2,7 +2,6 @@ import { join } from "node:path";
 import { cpus } from "node:os";
 import { type ActorSystem, createActorSystem, type RefOf } from "../actor/index.ts";
 import { type ShardEntry } from "../checkpoint/index.ts";
-import { RuntimeError } from "../errors.ts";
 import { monotonicUs } from "../metrics/index.ts";
 import { clipScale, globalNorm } from "../optimizer/index.ts";
 import { type LaneName, type Whereabouts, chooseLane, laneNotes, laneOffers, whereabouts } from "../parallel/index.ts";
@@ -10,12 +9,13 @@ import type { OptimizerComponent, ProcessStats } from "../plugin/index.ts";
 import { createSocketFolder, createZeromqTransport, type Transport } from "../transport/index.ts";
 import type { CheckResult } from "./check.ts";
 import type { StepHeader } from "./feed.ts";
-import { formatLayout, sizeOf } from "./layout.ts";
+import type { RankPlace } from "./layout.ts";
 import type { Launcher, WorkerHandle, WorkerSpec } from "./launcher.ts";
 import type { StageModelOptions } from "./model.ts";
 import { FailureWatch } from "./failure-watch.ts";
 import { type RankReport, rank, rankNode } from "./rank.ts";
-import { type RankSchedule, stagesOfRank } from "./rank-schedule.ts";
+import { collectOffers } from "./rank-groups.ts";
+import type { RankSchedule } from "./rank-schedule.ts";
 import { combineScalars } from "./update.ts";
 import { choosePrecision } from "./precision.ts";
 import type { Precision } from "../tensor/index.ts";
@@ -51,7 +51,6 @@ const leastStepMs = 600_000;
  * RUN-2: `close` leaves no process and no socket file, whether the run went well or not.
  */
 export async function startPipeline(checked: CheckResult, o: PipelineOptions): Promise<StepRunner> {
-  refuseCopies(checked);
   const folder = createSocketFolder();
   const transport = createZeromqTransport({ node: "driver", folder: folder.path });
   const system = createActorSystem({ node: "driver", transport, callTimeoutMs: startUpMs });
@@ -73,12 +72,6 @@ export async function startPipeline(checked: CheckResult, o: PipelineOptions): P
   }
 }
 
-/** A layout is planned and shown; processes that are copies of each other are not started yet. */
-function refuseCopies({ layout }: CheckResult): void {
-  const slot = layout.slots.find((one) => sizeOf(one.layout) > 1);
-  if (slot) throw new RuntimeError("ERR_PLAN", `train: expected one rank of ${slot.name}, found a layout of ${formatLayout(slot.layout)}, which octavo plan shows and no run has yet. Leave layout out, or train --in-process.`, { slot: slot.name });
-}
-
 interface Connection extends PipelineOptions {
   handles: readonly WorkerHandle[];
   transport: Transport;
@@ -89,7 +82,7 @@ interface Connection extends PipelineOptions {
 }
 
 async function connect(checked: CheckResult, c: Connection): Promise<StepRunner> {
-  const { recipe, schedule: { ranks: names } } = checked;
+  const { recipe, plan, layout } = checked, names = layout.ranks.map(({ name }) => name);
   await Promise.all(names.map((name) => c.transport.connect(rankNode(name))));
   const refs = names.map((name) => c.system.remote(rank, rankNode(name)));
   /** The first failure ends the asking: what the others still do is given up, so that they are free for whatever comes next. */
@@ -106,22 +99,23 @@ async function connect(checked: CheckResult, c: Connection): Promise<StepRunner>
   c.watch.pulse(c.system, { work: () => work, ask: (name) => refs[names.indexOf(name)].progress.call(undefined, { timeoutMs: answerMs }) });
   const met = await ask((ref) => ref.introduce.call());
   const { precision, warning } = choosePrecision(recipe.train.precision, met.map(({ fastBf16 }, i) => ({ name: names[i], fastBf16 })));
-  const built = await ask((ref, name) => ref.build.call({
-    rank: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, precision, threads: threadsOf(checked, name), load: c.load },
+  const built = await ask((ref, name, i) => ref.build.call({
+    rank: name, recipe: { text: formatRecipe(recipe), file: recipe.file }, model: { seed: c.seed, precision, threads: threadsOf(checked, layout.ranks[i]), load: c.load },
   }));
   const lanes = chooseLanes(checked, new Map(met.map(({ whereabouts }, i) => [names[i], whereabouts])), c.lane);
-  await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!.lane])) }));
+  const offers = collectOffers(layout.ranks, new Map(built.map((one, i) => [names[i], one.offers])));
+  await ask((ref, name, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, lanes.get(pair(name, peer))!.lane])), offers }));
   c.socketsGone(); // every link is up: nothing connects any more, so nothing can be left behind
   const loaderIndex = names.indexOf(rankOfComponent(checked, checked.loader));
   const header: Crew["header"] = (step, timeoutMs) =>
     refs[loaderIndex].header.call({ step }, { timeoutMs }).catch((error: unknown) => { throw c.watch.blame(names[loaderIndex], error); });
-  return new PipelineRunner(checked, c, { ask, header, work, lanes, hosts: met.map(({ whereabouts: { host } }) => host), precision, parameters: built.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
+  return new PipelineRunner(checked, c, { ask, header, work, lanes, hosts: met.map(({ whereabouts: { host } }) => host), precision, parameters: plan.stages.reduce((sum, { parameters }) => sum + parameters, 0), warnings: [...(warning === undefined ? [] : [warning]), ...built.flatMap(({ warnings }) => warnings)] });
 }
 
 interface Crew {
   /** What the watch over the ranks must know of the steps. */
   work: { underWay: boolean; steps: number };
-  /** Asks every rank, in the order of the schedule; a failure names it. */
+  /** Asks every rank, in the order of the layout; a failure names it. */
   ask<T>(work: (ref: RankRef, name: string, index: number, signal: AbortSignal) => Promise<T>): Promise<T[]>;
   /** Asks the loader's rank for what all must know before a step. */
   header(step: number, timeoutMs: number): Promise<StepHeader>;
@@ -147,12 +141,12 @@ class PipelineRunner implements StepRunner {
     this.parameters = crew.parameters;
     this.precision = crew.precision;
     this.warnings = crew.warnings;
-    this.processes = checked.schedule.ranks.map((name) => {
-      const handle = c.handles.find((handle) => handle.name === name)!, stages = stagesOfRank(checked.schedule, name);
+    this.processes = checked.layout.ranks.map(({ name, stages }) => {
+      const handle = c.handles.find((handle) => handle.name === name)!;
       const components = stages.flatMap((stage) => checked.plan.stages.find((each) => each.name === stage)!.components);
       return { stage: name, stages, components, pid: handle.pid, host: handle.host };
     });
-    this.links = crossing(checked).map(({ from, to, ends }) => ({ from, to, ...crew.lanes.get(pair(...ends))! }));
+    this.links = linksOf(checked).map(({ from, to, ends }) => ({ from, to, ...crew.lanes.get(pair(...ends))! }));
     this.#optimizer = checked.optimizer.plugin.create(checked.optimizer.options, checked.host) as OptimizerComponent;
   }
 
@@ -173,7 +167,7 @@ class PipelineRunner implements StepRunner {
       const asked = monotonicUs(), { spans, nowUs } = await ref.spans.call();
       return { spans, ahead: nowUs - (asked + monotonicUs()) / 2 };
     }));
-    return this.checked.schedule.ranks.map((rank, i) => {
+    return this.checked.layout.ranks.map(({ name: rank }, i) => {
       const host = this.processes.find((process) => process.stage === rank)!.host, { spans, ahead } = found[i];
       const shift = this.crew.hosts[i] === here ? 0 : ahead;
       return { rank, host: host ?? "localhost", spans: spans.map((span) => ({ ...span, begin: span.begin - shift, end: span.end - shift })) };
@@ -219,7 +213,7 @@ class PipelineRunner implements StepRunner {
 
   async stats(): Promise<Record<string, ProcessStats>> {
     const stats = await this.c.watch.guard(this.crew.ask((ref) => ref.stats.call()));
-    return Object.fromEntries(this.checked.schedule.ranks.map((name, i) => [name, stats[i]]));
+    return Object.fromEntries(this.checked.layout.ranks.map(({ name }, i) => [name, stats[i]]));
   }
 
   close(): Promise<void> {
@@ -228,16 +222,16 @@ class PipelineRunner implements StepRunner {
 }
 
 function workerSpecs(checked: CheckResult, runFolder: string, socketDir: string): WorkerSpec[] {
-  return checked.schedule.ranks.map((name) => ({
-    name, title: `octavo worker ${shownName(checked, name)}`, runFolder, threads: threadsOf(checked, name),
-    control: { node: "driver", socketDir }, logFile: join(runFolder, "logs", `${name}.log`),
+  return checked.layout.ranks.map((rank) => ({
+    name: rank.name, title: `octavo worker ${shownName(checked, rank)}`, runFolder, threads: threadsOf(checked, rank),
+    control: { node: "driver", socketDir }, logFile: join(runFolder, "logs", `${rank.name}.log`),
   }));
 }
 
 /** What a rank is shown by: of one stage, the first component that the recipe lists for it. */
-function shownName({ recipe, schedule }: CheckResult, rank: string): string {
-  const stages = stagesOfRank(schedule, rank);
-  return (stages.length === 1 ? recipe.stages?.[stages[0]]?.[0] : undefined) ?? rank;
+function shownName({ recipe }: CheckResult, { name, slot, stages }: RankPlace): string {
+  const component = stages.length === 1 ? recipe.stages?.[stages[0]]?.[0] : undefined;
+  return component === undefined ? name : `${component}${name.slice(slot.length)}`;
 }
 
 /**
@@ -245,33 +239,35 @@ function shownName({ recipe, schedule }: CheckResult, rank: string): string {
  * idle while all others wait for it (measured on 2 cores: fine-tuning 31.3 pages/s against 28.2 with one thread each). Threads that wait
  * sleep, so a few more than cores do no harm; the bits never depend on them.
  */
-function threadsOf({ recipe, plan, schedule }: CheckResult, rank: string): number {
+function threadsOf({ recipe, plan, layout }: CheckResult, rank: RankPlace): number {
   const { threads } = recipe.train;
   if (threads !== "auto") return threads;
-  const trained = (names: readonly string[]): number => plan.stages.filter(({ name }) => names.includes(name)).reduce((sum, { trainable }) => sum + trainable, 0);
-  const total = trained(plan.stages.map(({ name }) => name));
-  return Math.max(1, Math.ceil((cpus().length * trained(stagesOfRank(schedule, rank))) / Math.max(1, total)));
+  const trained = ({ stages, layout: { tensor } }: RankPlace): number => plan.stages.filter(({ name }) => stages.includes(name)).reduce((sum, { trainable }) => sum + trainable, 0) / tensor;
+  const total = layout.ranks.reduce((sum, each) => sum + trained(each), 0);
+  return Math.max(1, Math.ceil((cpus().length * trained(rank)) / Math.max(1, total)));
 }
 
-/** The edges between stages of different ranks, with the names of these. */
-function crossing({ plan, schedule }: CheckResult): { from: string; to: string; ends: [string, string] }[] {
-  const home = (name: string): string => schedule.ranks[schedule.stages.find((stage) => stage.name === name)!.rank];
-  return plan.edges.map(({ from, to }) => ({ from, to, ends: [home(from), home(to)] as [string, string] })).filter(({ ends: [a, b] }) => a !== b);
+/** Who sends to whom, edge by edge: by the names of the stages, or of the ranks where a slot has several. */
+function linksOf({ layout }: CheckResult): { from: string; to: string; ends: [string, string] }[] {
+  return layout.bridges.flatMap(({ edge, routes }) => {
+    const forward = routes.filter(({ carries }) => carries === "activations");
+    return forward.map(({ from, to }) => ({ ...(forward.length === 1 ? { from: edge.from, to: edge.to } : { from, to }), ends: [from, to] as [string, string] }));
+  });
 }
 
-function rankOfComponent({ plan, schedule }: CheckResult, component: string): string {
+function rankOfComponent({ plan, layout }: CheckResult, component: string): string {
   const { name } = plan.stages.find((stage) => stage.components.includes(component))!;
-  return schedule.ranks[schedule.stages.find((stage) => stage.name === name)!.rank];
+  return layout.ranks.find(({ stages }) => stages.includes(name))!.name;
 }
 
 /** `notes`: which lanes could not be had, and why. */
 interface Choice { lane: LaneName; notes: string[] }
 
 /** For each pair of ranks that talk the wanted lane, or the best that the whereabouts of both ends allow. ERR_LANE when they do not offer the wanted one. */
-function chooseLanes(checked: CheckResult, where: ReadonlyMap<string, Whereabouts>, wanted: string | undefined): Map<string, Choice> {
-  return new Map(crossing(checked).map(({ ends: [a, b] }) => {
-    const [here, there] = [where.get(a)!, where.get(b)!];
-    return [pair(a, b), { lane: chooseLane(laneOffers(here, there), wanted), notes: laneNotes(here, there) }];
+function chooseLanes({ layout }: CheckResult, where: ReadonlyMap<string, Whereabouts>, wanted: string | undefined): Map<string, Choice> {
+  return new Map(layout.bridges.flatMap(({ routes }) => routes).map(({ from, to }) => {
+    const [here, there] = [where.get(from)!, where.get(to)!];
+    return [pair(from, to), { lane: chooseLane(laneOffers(here, there), wanted), notes: laneNotes(here, there) }];
   }));
 }
 

@@ -1,16 +1,16 @@
-import { GradientTree } from "../autograd/index.ts";
 import { reshape } from "../ops/index.ts";
 import type { SpanKind, SpanLabel, Timeline } from "../metrics/index.ts";
-import type { SendOptions } from "../parallel/index.ts";
+import type { DataCopies, SendOptions, Shares } from "../parallel/index.ts";
 import type { HostBatch } from "../plugin/index.ts";
 import type { Tensor } from "../tensor/index.ts";
 import type { StepHeader } from "./feed.ts";
 import type { Inbox } from "./inbox.ts";
-import { type Crossing, MicrobatchPass, edgeKey, outputKey } from "./microbatch.ts";
+import { type Crossing, MicrobatchPass, type Residence, edgeKey, outputKey } from "./microbatch.ts";
 import type { StageModel, StageShare } from "./model.ts";
 import type { Link, RankReport } from "./rank.ts";
 import { type MessageName, messageKey, wayKey } from "./rank-messages.ts";
 import type { Route, Work, WorkEntry } from "./rank-work.ts";
+import { StepSums } from "./step-sums.ts";
 import { gradientSquares } from "./update.ts";
 
 /** What a step of a rank works with; nothing of it belongs to the step. */
@@ -23,6 +23,9 @@ export interface StepRunInput {
   batch?: HostBatch;
   inbox: Inbox<Crossing>;
   link(peer: string): Link;
+  /** Where this rank has copies, and who of them has what. */
+  copies?: DataCopies;
+  shares?: Shares;
   /** Ends the waiting (STG-5). */
   signal: AbortSignal;
   /** The step has come to an entry; in words. */
@@ -31,13 +34,16 @@ export interface StepRunInput {
 }
 
 /** What comes out of it: the caller owns the tensors. */
-export interface StepRunResult { report: RankReport; gradients: Map<string, Tensor>; sums: Map<string, Tensor> }
+export interface StepRunResult {
+  report: RankReport;
+  gradients: Map<string, Tensor>;
+  /** The names of all that has a gradient, here or with another copy. */
+  moved: string[];
+  sums: Map<string, Tensor>;
+}
 
 /** A microbatch on its way through one stage. `crossing`, after B or I: the gradients of edges whose producer is another stage. */
 interface UnderWay { pass: MicrobatchPass; crossing: Crossing; sending: Promise<void>[] }
-
-/** A stage and what it adds up over the microbatches. */
-interface Share { stage: StageShare; gradients: GradientTree; sums: GradientTree }
 
 /** One step of one rank: its entries in order (STG-1), the microbatches under way, and what is being sent. */
 export class StepRun {
@@ -47,7 +53,9 @@ export class StepRun {
   readonly #closing: Promise<void>[] = [];
   /** Given within the rank and not yet taken, by message. */
   readonly #handedOver = new Map<string, Crossing>();
-  readonly #shares: ReadonlyMap<string, Share>;
+  readonly #stages: ReadonlyMap<string, StageShare>;
+  readonly #sums: StepSums;
+  readonly #residence: Residence | undefined;
   readonly #scalars: Promise<(readonly [name: string, value: number])[]>[][];
   /** Ends the step when something fails that nobody waits for. */
   readonly #failed = new AbortController();
@@ -58,10 +66,12 @@ export class StepRun {
 
   constructor(private readonly o: StepRunInput) {
     this.#values = new Set(Object.values(o.model.parameters).map((parameter) => parameter.value.root));
-    const { length } = o.header.microbatches;
+    const { model: { nodes, stages }, work: { share, inStep }, copies } = o, values = copies?.values;
     this.#signal = AbortSignal.any([o.signal, this.#failed.signal]);
-    this.#shares = new Map(o.model.stages.map((stage) => [stage.name, { stage, gradients: new GradientTree(length), sums: new GradientTree(length) }]));
-    this.#scalars = Array.from({ length }, () => []);
+    this.#stages = new Map(stages.map((stage) => [stage.name, stage]));
+    this.#sums = new StepSums({ nodes, share, copies, early: inStep && (o.shares?.zero ?? 0) >= 2 });
+    this.#residence = values && { take: ({ parameters }) => values.take(Object.entries(parameters)), leave: ({ parameters }) => values.leave(Object.entries(parameters)) };
+    this.#scalars = Array.from({ length: o.header.microbatches.length }, () => []);
   }
 
   async run(): Promise<StepRunResult> {
@@ -76,12 +86,14 @@ export class StepRun {
     await Promise.all(this.#closing);
     this.#signal.throwIfAborted();
     const scalars = await Promise.all(this.#scalars.map(async (stages) => (await Promise.all(stages)).flat()));
-    const gradients = new Map<string, Tensor>(), sums = new Map<string, Tensor>();
-    for (const share of this.#shares.values()) {
-      if (share.stage.learns) for (const [name, tensor] of share.gradients.result()) gradients.set(name, tensor);
-      for (const [name, tensor] of share.sums.result()) sums.set(name, tensor);
-    }
-    return { gradients, sums, report: { scalars, squares: await gradientSquares(gradients) } };
+    const found = this.#sums.result(), reported = new Map([...found.gradients].filter(([name]) => this.#reports(name)));
+    return { ...found, report: { scalars, squares: await gradientSquares(reported) } };
+  }
+
+  /** A sum that several ranks have is told by one of them, of one that is shared out over a tensor group each tells its share. */
+  #reports(name: string): boolean {
+    const { work: { leads, place }, shares, model } = this.o;
+    return (leads || (place.context === 0 && model.parameters[name].split !== undefined)) && (shares?.reports(name) ?? true);
   }
 
   /** The entry's messages, all of them (RL-2). */
@@ -118,24 +130,28 @@ export class StepRun {
   #compute(entry: WorkEntry, taken: Crossing): void {
     const { kind, microbatch } = entry;
     if (kind === "F") return this.#forward(entry, taken);
-    const { gradients } = this.#shares.get(entry.stage)!, underWay = this.#underWay.get(passKey(entry))!;
+    const { nodes } = this.#stages.get(entry.stage)!, underWay = this.#underWay.get(passKey(entry))!;
     if (kind === "B") {
-      const { parameters, crossing } = underWay.pass.backward(taken);
-      gradients.push(microbatch, parameters);
-      underWay.crossing = crossing;
+      const without = new Set(nodes);
+      underWay.crossing = underWay.pass.backward(taken, (node, gradients) => {
+        without.delete(node);
+        this.#sums.push([node], microbatch, gradients);
+      }).crossing;
+      this.#sums.push([...without], microbatch, new Map());
     } else if (kind === "I") underWay.crossing = underWay.pass.backwardInputs(taken);
-    else gradients.push(microbatch, underWay.pass.backwardWeights());
+    else this.#sums.push(nodes, microbatch, underWay.pass.backwardWeights());
   }
 
   #forward(entry: WorkEntry, taken: Crossing): void {
     const { model: { seed, precision, graph }, header: { step, counts, microbatches }, batch } = this.o, { microbatch } = entry;
-    const { stage, sums } = this.#shares.get(entry.stage)!;
+    const stage = this.#stages.get(entry.stage)!;
     const context = { training: true, step, seed, counts, precision, sampleIds: microbatches[microbatch].sampleIds };
-    const pass = new MicrobatchPass(graph, stage.nodes, context, `microbatch ${microbatch} of step ${step} in ${stage.name}`);
+    const pass = new MicrobatchPass(graph, stage.nodes, context, `microbatch ${microbatch} of step ${step} in ${stage.name}`, this.#residence);
     this.#open.add(pass);
     this.#underWay.set(passKey(entry), { pass, crossing: {}, sending: [] });
     pass.forward(taken, batch?.microbatches[microbatch]);
-    sums.push(microbatch, pass.sums());
+    this.#sums.pushSums(stage.name, microbatch, pass.sums());
+    if (!this.o.work.leads) return;
     const scalars = Promise.all(pass.scalars().map(async ([name, tensor]) => [name, await tensor.item()] as const)); // read when the device gets there
     scalars.catch(this.#fail);
     this.#scalars[microbatch].push(scalars);
@@ -193,7 +209,7 @@ export class StepRun {
   abandon(): void {
     for (const pass of this.#open) pass.close();
     for (const tensors of this.#handedOver.values()) disposeAll(tensors);
-    for (const { gradients, sums } of this.#shares.values()) gradients.dispose(), sums.dispose();
+    this.#sums.dispose();
   }
 }
 

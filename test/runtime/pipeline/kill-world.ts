@@ -147,7 +147,7 @@ export async function killWorld(schedule: string, random: (n: number) => number)
     }
   };
   const built = await ask((ref, i) => ref.build.call({ rank: names[i], recipe: { text, file }, model: { seed: 1, precision: "f32" } }));
-  await ask((ref, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, "in-process" as const])) }));
+  await ask((ref, i) => ref.link.call({ lanes: Object.fromEntries(built[i].peers.map((peer) => [peer, "in-process" as const])), offers: {} }));
   const loader = names.indexOf("pages");
   return {
     names, systems, driver,
