@@ -1,5 +1,5 @@
 import { RuntimeError } from "../errors.ts";
-import type { StageModel } from "../pipeline/model.ts";
+import type { StageModel } from "../pipeline/run/model.ts";
 import type { Box, Example, PageRecord, Tokenizer } from "../plugin/index.ts";
 import { type AnswerItem, parseAnswer } from "./answer-grammar.ts";
 import type { AnswerSearch, FoundAnswer } from "./answer-search.ts";

@@ -1,6 +1,6 @@
 import { RuntimeError } from "../errors.ts";
-import { MicrobatchPass } from "../pipeline/microbatch.ts";
-import type { StageModel } from "../pipeline/model.ts";
+import { MicrobatchPass } from "../pipeline/run/microbatch.ts";
+import type { StageModel } from "../pipeline/run/model.ts";
 import type { Evaluator, HostBatch, HostMicrobatch, RunEvent, TensorComponent } from "../plugin/index.ts";
 import { generateAnswers } from "./answer.ts";
 import type { GenerateOptions } from "./generation-options.ts";

@@ -7,9 +7,9 @@
  */
 import { fnv1a32 } from "../tensor/index.ts";
 import { RuntimeError } from "../errors.ts";
-import type { Graph, GraphNode } from "../pipeline/graph.ts";
-import { MicrobatchPass } from "../pipeline/microbatch.ts";
-import type { StageModel } from "../pipeline/model.ts";
+import type { Graph, GraphNode } from "../pipeline/graph/graph.ts";
+import { MicrobatchPass } from "../pipeline/run/microbatch.ts";
+import type { StageModel } from "../pipeline/run/model.ts";
 import type { Box, DecoderState, Example, GenerativeDecoder, TensorComponent, Tokenizer } from "../plugin/index.ts";
 import { type BoxHead, readBoxes } from "./answer-boxes.ts";
 import { type AnswerSearch, searchFor } from "./answer-search.ts";

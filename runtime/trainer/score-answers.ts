@@ -1,5 +1,5 @@
 import { RuntimeError } from "../errors.ts";
-import type { StageModel } from "../pipeline/model.ts";
+import type { StageModel } from "../pipeline/run/model.ts";
 import type { Example, Tokenizer } from "../plugin/index.ts";
 import { renderAnswer } from "./answer-grammar.ts";
 import { type Begun, beginAnswers, nextLogits } from "./generate.ts";

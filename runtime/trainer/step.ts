@@ -1,9 +1,9 @@
 import { clipScale, globalNorm } from "../optimizer/index.ts";
 import { GradientTree } from "../autograd/index.ts";
 import type { Parameters } from "../nn/index.ts";
-import { MicrobatchPass } from "../pipeline/microbatch.ts";
-import { applyGradients, applySums, combineScalars, gradientSquares } from "../pipeline/update.ts";
-import type { Graph } from "../pipeline/graph.ts";
+import { MicrobatchPass } from "../pipeline/run/microbatch.ts";
+import { applyGradients, applySums, combineScalars, gradientSquares } from "../pipeline/run/update.ts";
+import type { Graph } from "../pipeline/graph/graph.ts";
 import type { HostBatch, OptimizerLike } from "../plugin/index.ts";
 import type { Precision } from "../tensor/index.ts";
 

@@ -3,10 +3,10 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { type Manifest, findCheckpoint, readManifest } from "../checkpoint/index.ts";
 import { RuntimeError } from "../errors.ts";
-import { type CheckResult, checkRecipe } from "../pipeline/check.ts";
-import { type StageModel, loadStageModel } from "../pipeline/model.ts";
-import { choosePrecision } from "../pipeline/precision.ts";
-import { type Recipe, parseRecipe } from "../pipeline/recipe.ts";
+import { type CheckResult, checkRecipe } from "../pipeline/plan/check.ts";
+import { type StageModel, loadStageModel } from "../pipeline/run/model.ts";
+import { choosePrecision } from "../pipeline/recipe/precision.ts";
+import { type Recipe, parseRecipe } from "../pipeline/recipe/recipe.ts";
 import type { Registry } from "../plugin/index.ts";
 import { fastBf16 } from "../tensor/index.ts";
 

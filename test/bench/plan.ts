@@ -4,10 +4,10 @@
  * The bar is CPU time of this process, which is its clock time on a machine that does nothing else; memory is the process's own peak.
  */
 import { parseArgs } from "node:util";
-import { rankAuthors } from "../../runtime/pipeline/rank-authors.ts";
-import { placeStages } from "../../runtime/pipeline/rank-schedule.ts";
-import { equalCosts, simulateRanks } from "../../runtime/pipeline/rank-simulate.ts";
-import { validateRanks } from "../../runtime/pipeline/rank-validate.ts";
+import { rankAuthors } from "../../runtime/pipeline/schedule/authors.ts";
+import { placeStages } from "../../runtime/pipeline/schedule/schedule.ts";
+import { equalCosts, simulateRanks } from "../../runtime/pipeline/schedule/simulate.ts";
+import { validateRanks } from "../../runtime/pipeline/schedule/validate.ts";
 import { keep, report, reportFlags, rounded } from "./report.ts";
 
 const { values } = parseArgs({ options: { ...reportFlags, ranks: { type: "string", default: "4096" }, microbatches: { type: "string", default: "8192" } } });

@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { builtins } from "../../plugins/index.ts";
 import { localLauncher } from "../../cluster/launcher/local.ts";
 import { type RuntimeError, checkRecipe, createRegistry, loadRecipe } from "../../runtime/index.ts";
-import { startPipeline } from "../../runtime/pipeline/run.ts";
+import { startPipeline } from "../../runtime/pipeline/run/run.ts";
 import { childrenOf, lives, miniRecipe, root, until } from "./octavo.ts";
 
 /** From a kill to the end of the run, of its processes and of their sockets. */

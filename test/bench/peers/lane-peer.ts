@@ -1,9 +1,9 @@
 /** Run as a child by `runtime/lanes.ts`: `lane-peer.ts <folder>`. The receiving end of the lanes that are measured; ends with the parent's link. */
 import { defineActor } from "../../../runtime/actor/definition.ts";
 import { createActorSystem } from "../../../runtime/actor/system.ts";
-import { type Lane, type LaneName, createLane } from "../../../runtime/parallel/lanes.ts";
-import type { LeaseId } from "../../../runtime/parallel/lanes.ts";
-import type { TensorDescriptor } from "../../../runtime/parallel/tensor-frames.ts";
+import { type Lane, type LaneName, createLane } from "../../../runtime/parallel/lanes/lanes.ts";
+import type { LeaseId } from "../../../runtime/parallel/lanes/lanes.ts";
+import type { TensorDescriptor } from "../../../runtime/parallel/lanes/tensor-frames.ts";
 import { createZeromqTransport } from "../../../runtime/transport/zeromq.ts";
 
 /** When the tensors were there by the clock that all processes of a host share (ns), and how long that took from the arrival of the message (ms). */

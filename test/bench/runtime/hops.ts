@@ -1,5 +1,5 @@
 /** One hop of a microbatch's activations, B T D = 4 320 96 and a larger one, over each lane; both ends are in this process, so the way of the message itself is not in it. */
-import { createLane, laneNames } from "../../../runtime/parallel/lanes.ts";
+import { createLane, laneNames } from "../../../runtime/parallel/lanes/lanes.ts";
 import { allocate, fence } from "../../../runtime/tensor/index.ts";
 import { report, rounded } from "../report.ts";
 

@@ -1,8 +1,8 @@
 /** What planning costs a run that starts: a schedule of some hundred ranks, authored, checked and simulated. The big one is the benchmark `plan`. */
-import { rankAuthors } from "../../../runtime/pipeline/rank-authors.ts";
-import { placeStages } from "../../../runtime/pipeline/rank-schedule.ts";
-import { equalCosts, simulateRanks } from "../../../runtime/pipeline/rank-simulate.ts";
-import { validateRanks } from "../../../runtime/pipeline/rank-validate.ts";
+import { rankAuthors } from "../../../runtime/pipeline/schedule/authors.ts";
+import { placeStages } from "../../../runtime/pipeline/schedule/schedule.ts";
+import { equalCosts, simulateRanks } from "../../../runtime/pipeline/schedule/simulate.ts";
+import { validateRanks } from "../../../runtime/pipeline/schedule/validate.ts";
 import { median, report, rounded } from "../report.ts";
 
 const [ranks, microbatches, rounds] = [128, 512, 5];

@@ -10,9 +10,9 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Span } from "../../../runtime/metrics/index.ts";
-import { simulateRanks } from "../../../runtime/pipeline/rank-simulate.ts";
-import type { RankCosts } from "../../../runtime/pipeline/rank-progress.ts";
-import { type ComputeKind, type RankSchedule, computeKinds } from "../../../runtime/pipeline/rank-schedule.ts";
+import { simulateRanks } from "../../../runtime/pipeline/schedule/simulate.ts";
+import type { RankCosts } from "../../../runtime/pipeline/schedule/progress.ts";
+import { type ComputeKind, type RankSchedule, computeKinds } from "../../../runtime/pipeline/schedule/schedule.ts";
 import { median, report, rounded } from "../report.ts";
 import { type Measured, checkTimed, measureSteps } from "../timed/measure.ts";
 

@@ -8,9 +8,9 @@ import { localLauncher } from "../../../cluster/launcher/local.ts";
 import { builtins } from "../../../plugins/index.ts";
 import { type CheckResult, checkRecipe, createRegistry, parseRecipe } from "../../../runtime/index.ts";
 import type { Span } from "../../../runtime/metrics/index.ts";
-import { startPipeline } from "../../../runtime/pipeline/run.ts";
-import type { StepRunner } from "../../../runtime/pipeline/step-runner.ts";
-import type { RankSchedule } from "../../../runtime/pipeline/rank-schedule.ts";
+import { startPipeline } from "../../../runtime/pipeline/run/run.ts";
+import type { StepRunner } from "../../../runtime/pipeline/run/step-runner.ts";
+import type { RankSchedule } from "../../../runtime/pipeline/schedule/schedule.ts";
 import { timedPlugins } from "./plugins.ts";
 
 /** What the ranks with a backward computed in one step, by their names; microseconds. */

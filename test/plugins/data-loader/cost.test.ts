@@ -7,7 +7,7 @@ import { builtins } from "../../../plugins/index.ts";
 import { tasks } from "../../../plugins/task/index.ts";
 import { tokenizers } from "../../../plugins/tokenizer/index.ts";
 import { checkRecipe, createHost, createRegistry, loadRecipe, type DataLoader, type HostBatch } from "../../../runtime/index.ts";
-import { loadStageModel } from "../../../runtime/pipeline/model.ts";
+import { loadStageModel } from "../../../runtime/pipeline/run/model.ts";
 import { trainStep } from "../../../runtime/trainer/step.ts";
 import { root } from "../../process/octavo.ts";
 

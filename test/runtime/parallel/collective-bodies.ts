@@ -1,6 +1,6 @@
 /** What the processes of collectives.test.ts do. */
 import { gatherRows } from "../../../runtime/ops/index.ts";
-import type { Group } from "../../../runtime/parallel/collectives.ts";
+import type { Group } from "../../../runtime/parallel/groups/collectives.ts";
 import { type DType, type HostArray, type Shape, type Tensor, assign, clone, fence, fromArray, record } from "../../../runtime/tensor/index.ts";
 import { valuesOf } from "./collective-values.ts";
 

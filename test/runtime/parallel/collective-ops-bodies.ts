@@ -1,7 +1,7 @@
 /** Forward and gradient of one collective op: for collective-ops.test.ts. */
 import { Tape } from "../../../runtime/autograd/index.ts";
-import * as collective from "../../../runtime/parallel/collective-ops.ts";
-import type { Group } from "../../../runtime/parallel/collectives.ts";
+import * as collective from "../../../runtime/parallel/groups/collective-ops.ts";
+import type { Group } from "../../../runtime/parallel/groups/collectives.ts";
 import { Scope, fromArray } from "../../../runtime/tensor/index.ts";
 
 export type Op = keyof typeof collective;

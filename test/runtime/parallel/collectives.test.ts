@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { readFileSync, readdirSync, readlinkSync } from "node:fs";
 import { setTimeout as passed } from "node:timers/promises";
 import { RuntimeError } from "../../../runtime/errors.ts";
-import { joinGroup, offerGroup } from "../../../runtime/parallel/collectives.ts";
+import { joinGroup, offerGroup } from "../../../runtime/parallel/groups/collectives.ts";
 import { fromArray } from "../../../runtime/tensor/index.ts";
 import type { Call } from "./collective-bodies.ts";
 import { check, everyCall } from "./collective-checks.ts";

@@ -3,9 +3,9 @@ import { builtins } from "../../../plugins/index.ts";
 import { createRegistry, fromArray, nn, sgd, type ForwardContext, type TensorComponent } from "../../../runtime/index.ts";
 import * as ops from "../../../runtime/ops/index.ts";
 import { Tape } from "../../../runtime/autograd/index.ts";
-import type { Group } from "../../../runtime/parallel/collectives.ts";
-import { ringAttention, tokenShare } from "../../../runtime/parallel/context-parallel.ts";
-import { forwardPass } from "../../../runtime/pipeline/component-pass.ts";
+import type { Group } from "../../../runtime/parallel/groups/collectives.ts";
+import { ringAttention, tokenShare } from "../../../runtime/parallel/sharing/context-parallel.ts";
+import { forwardPass } from "../../../runtime/pipeline/run/component-pass.ts";
 import { Philox, Scope, full, type DType, type HostArray, type Tensor, sizeOf } from "../../../runtime/tensor/index.ts";
 
 type Found = Record<string, HostArray>;

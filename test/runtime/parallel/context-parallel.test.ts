@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { builtins } from "../../../plugins/index.ts";
 import { createRegistry } from "../../../runtime/index.ts";
-import { joinGroup, offerGroup } from "../../../runtime/parallel/collectives.ts";
-import { ringAttention } from "../../../runtime/parallel/context-parallel.ts";
-import { checkFile } from "../../../runtime/pipeline/check.ts";
+import { joinGroup, offerGroup } from "../../../runtime/parallel/groups/collectives.ts";
+import { ringAttention } from "../../../runtime/parallel/sharing/context-parallel.ts";
+import { checkFile } from "../../../runtime/pipeline/plan/check.ts";
 import { type HostArray, zeros } from "../../../runtime/tensor/index.ts";
 import { miniRecipe } from "../../process/octavo.ts";
 import { noLeaks } from "../numbers.ts";

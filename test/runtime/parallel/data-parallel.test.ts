@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { GradientTree } from "../../../runtime/autograd/index.ts";
 import { Parameter, materialise, release } from "../../../runtime/nn/index.ts";
-import { bucketsOf, packed, unpack } from "../../../runtime/parallel/buckets.ts";
-import type { Group } from "../../../runtime/parallel/collectives.ts";
-import { Shares } from "../../../runtime/parallel/sharded-state.ts";
-import { DataCopies } from "../../../runtime/parallel/data-parallel.ts";
+import { bucketsOf, packed, unpack } from "../../../runtime/parallel/sharing/buckets.ts";
+import type { Group } from "../../../runtime/parallel/groups/collectives.ts";
+import { Shares } from "../../../runtime/parallel/sharing/sharded-state.ts";
+import { DataCopies } from "../../../runtime/parallel/sharing/data-parallel.ts";
 import { Scope, type Tensor, fence, fromArray, memory, zeros } from "../../../runtime/tensor/index.ts";
 import { type PlayedGroup, played } from "./played-group.ts";
 

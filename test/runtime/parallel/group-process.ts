@@ -1,7 +1,7 @@
 /** One member of a group under test: see group-processes.ts. Told who it is by its arguments, everything else by messages. */
 import { toFailure } from "../../../runtime/errors.ts";
 import { native } from "../../../runtime/native.ts";
-import { type Group, type GroupOffer, joinGroup, offerGroup } from "../../../runtime/parallel/collectives.ts";
+import { type Group, type GroupOffer, joinGroup, offerGroup } from "../../../runtime/parallel/groups/collectives.ts";
 import { configureDevice, memory } from "../../../runtime/tensor/index.ts";
 
 type Order = { offers: GroupOffer[] } | { body: string; argument: unknown } | { close: true };

@@ -12,7 +12,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { type FailureData, fromFailure } from "../../../runtime/errors.ts";
-import type { GroupOffer } from "../../../runtime/parallel/collectives.ts";
+import type { GroupOffer } from "../../../runtime/parallel/groups/collectives.ts";
 
 export interface GroupOptions {
   size: number;

@@ -1,7 +1,7 @@
 import { type ActorContext, defineActor, withAttachments } from "../../../runtime/actor/definition.ts";
-import { type Lane, type LaneName, type LeaseId, createLane } from "../../../runtime/parallel/lanes.ts";
-import { SlabArena } from "../../../runtime/parallel/slab-arena.ts";
-import type { TensorDescriptor } from "../../../runtime/parallel/tensor-frames.ts";
+import { type Lane, type LaneName, type LeaseId, createLane } from "../../../runtime/parallel/lanes/lanes.ts";
+import { SlabArena } from "../../../runtime/parallel/lanes/slab-arena.ts";
+import type { TensorDescriptor } from "../../../runtime/parallel/lanes/tensor-frames.ts";
 import { scale } from "../../../runtime/ops/index.ts";
 import { fence, memory } from "../../../runtime/tensor/index.ts";
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { native } from "../../../runtime/native.ts";
-import { type Whereabouts, chooseLane, laneNotes, laneOffers } from "../../../runtime/parallel/lane-choice.ts";
-import { type Lane, createLane, laneNames } from "../../../runtime/parallel/lanes.ts";
-import type { TensorDescriptor } from "../../../runtime/parallel/tensor-frames.ts";
-import { SlabArena } from "../../../runtime/parallel/slab-arena.ts";
+import { type Whereabouts, chooseLane, laneNotes, laneOffers } from "../../../runtime/parallel/lanes/choice.ts";
+import { type Lane, createLane, laneNames } from "../../../runtime/parallel/lanes/lanes.ts";
+import type { TensorDescriptor } from "../../../runtime/parallel/lanes/tensor-frames.ts";
+import { SlabArena } from "../../../runtime/parallel/lanes/slab-arena.ts";
 import { Scope, type Tensor, accumulate, allocate, fence, fromArray, memory } from "../../../runtime/tensor/index.ts";
 
 /** As messages do: descriptors become plain data, attachments bytes at any offset. */

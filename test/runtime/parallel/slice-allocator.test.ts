@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SliceAllocator } from "../../../runtime/parallel/slice-allocator.ts";
+import { SliceAllocator } from "../../../runtime/parallel/lanes/slice-allocator.ts";
 
 describe("slice allocator", () => {
   it("gives the lowest gap that fits, on cache lines", () => {

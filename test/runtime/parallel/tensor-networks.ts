@@ -2,10 +2,10 @@
 import { z } from "zod";
 import { builtins } from "../../../plugins/index.ts";
 import { createRegistry, definePlugin, fromArray, type ForwardContext, mul, nn, port, reshape, sgd, sum, type Tensor, type TensorComponent } from "../../../runtime/index.ts";
-import { type Group } from "../../../runtime/parallel/collectives.ts";
-import { joined, membersOf, shareOut } from "../../../runtime/parallel/tensor-parallel.ts";
-import type { Edge, Graph, GraphNode } from "../../../runtime/pipeline/graph.ts";
-import { MicrobatchPass } from "../../../runtime/pipeline/microbatch.ts";
+import { type Group } from "../../../runtime/parallel/groups/collectives.ts";
+import { joined, membersOf, shareOut } from "../../../runtime/parallel/sharing/tensor-parallel.ts";
+import type { Edge, Graph, GraphNode } from "../../../runtime/pipeline/graph/graph.ts";
+import { MicrobatchPass } from "../../../runtime/pipeline/run/microbatch.ts";
 import { Philox } from "../../../runtime/tensor/philox.ts";
 import { type HostArray, type Shape, sizeOf } from "../../../runtime/tensor/index.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { builtins } from "../../../plugins/index.ts";
 import { createRegistry, nn } from "../../../runtime/index.ts";
-import { checkFile } from "../../../runtime/pipeline/check.ts";
-import { shareOut } from "../../../runtime/parallel/tensor-parallel.ts";
+import { checkFile } from "../../../runtime/pipeline/plan/check.ts";
+import { shareOut } from "../../../runtime/parallel/sharing/tensor-parallel.ts";
 import type { HostArray } from "../../../runtime/tensor/index.ts";
 import { miniRecipe } from "../../process/octavo.ts";
 import { code, noLeaks } from "../numbers.ts";

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Ref } from "../../../runtime/actor/definition.ts";
 import { type ActorSystem, createActorSystem } from "../../../runtime/actor/system.ts";
 import { native } from "../../../runtime/native.ts";
-import { createLane } from "../../../runtime/parallel/lanes.ts";
+import { createLane } from "../../../runtime/parallel/lanes/lanes.ts";
 import { fence, fromArray, memory } from "../../../runtime/tensor/index.ts";
 import { createSocketFolder } from "../../../runtime/transport/socket-folder.ts";
 import { createZeromqTransport } from "../../../runtime/transport/zeromq.ts";

@@ -6,11 +6,11 @@ import { z } from "zod";
 import { Parameter } from "../../../runtime/nn/index.ts";
 import { RecipeError, definePlugin, formatProblem, port } from "../../../runtime/plugin/index.ts";
 import type { Plugin } from "../../../runtime/plugin/index.ts";
-import type { CheckResult } from "../../../runtime/pipeline/check.ts";
-import { checkFile, checkRecipe } from "../../../runtime/pipeline/check.ts";
-import { formatRows } from "../../../runtime/pipeline/rank-schedule.ts";
-import { parseRecipe, readRecipe } from "../../../runtime/pipeline/recipe.ts";
-import { checkToJson, formatCheck } from "../../../runtime/pipeline/report.ts";
+import type { CheckResult } from "../../../runtime/pipeline/plan/check.ts";
+import { checkFile, checkRecipe } from "../../../runtime/pipeline/plan/check.ts";
+import { formatRows } from "../../../runtime/pipeline/schedule/schedule.ts";
+import { parseRecipe, readRecipe } from "../../../runtime/pipeline/recipe/recipe.ts";
+import { checkToJson, formatCheck } from "../../../runtime/pipeline/plan/report.ts";
 import { custom, edited, recipeText, registry } from "./small-world.ts";
 
 const check = (text = recipeText, overrides: string[] = [], more: Plugin[] = []): Promise<CheckResult> => checkRecipe(parseRecipe(text, "r.yaml", overrides), registry(...more));

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { builtins } from "../../../plugins/index.ts";
 import { createRegistry, fence, fromArray, full, materialise, memory, native, presetOptions, release, Scope, type ForwardContext, type TensorComponent } from "../../../runtime/index.ts";
-import { forwardPass } from "../../../runtime/pipeline/component-pass.ts";
-import { costOf, type PageSizes } from "../../../runtime/pipeline/costs.ts";
-import { presetReport } from "../../../runtime/pipeline/model-report.ts";
+import { forwardPass } from "../../../runtime/pipeline/run/component-pass.ts";
+import { costOf, type PageSizes } from "../../../runtime/pipeline/plan/costs.ts";
+import { presetReport } from "../../../runtime/pipeline/plan/model-report.ts";
 
 const registry = createRegistry(builtins);
 const sizes = { T: 100, M: 165, Q: 20, A: 30, Nm: 30, Np: 26, Na: 25 } satisfies PageSizes;

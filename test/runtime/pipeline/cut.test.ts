@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { checkRecipe } from "../../../runtime/pipeline/check.ts";
-import { cutRuns, cutStages, stagesByCost } from "../../../runtime/pipeline/cut.ts";
-import { planRecipe } from "../../../runtime/pipeline/plan-recipe.ts";
-import { formatPlan } from "../../../runtime/pipeline/plan-report.ts";
-import { parseRecipe } from "../../../runtime/pipeline/recipe.ts";
+import { checkRecipe } from "../../../runtime/pipeline/plan/check.ts";
+import { cutRuns, cutStages, stagesByCost } from "../../../runtime/pipeline/plan/cut.ts";
+import { planRecipe } from "../../../runtime/pipeline/plan/plan-recipe.ts";
+import { formatPlan } from "../../../runtime/pipeline/plan/plan-report.ts";
+import { parseRecipe } from "../../../runtime/pipeline/recipe/recipe.ts";
 import { recipeText, registry } from "./small-world.ts";
 
 const checked = async (...overrides: string[]) => checkRecipe(parseRecipe(recipeText, "r.yaml", overrides), registry());

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import type { Span, SpanKind } from "../../../runtime/metrics/index.ts";
-import { explainTrace, formatExplanation } from "../../../runtime/pipeline/explain.ts";
-import { rankAuthors } from "../../../runtime/pipeline/rank-authors.ts";
-import { placeStages } from "../../../runtime/pipeline/rank-schedule.ts";
-import { formatTrace, measuredCosts, readTrace, stepsOf, traceOf, type RankSpans } from "../../../runtime/pipeline/trace.ts";
+import { explainTrace, formatExplanation } from "../../../runtime/pipeline/run/explain.ts";
+import { rankAuthors } from "../../../runtime/pipeline/schedule/authors.ts";
+import { placeStages } from "../../../runtime/pipeline/schedule/schedule.ts";
+import { formatTrace, measuredCosts, readTrace, stepsOf, traceOf, type RankSpans } from "../../../runtime/pipeline/run/trace.ts";
 
 const span = (on: Span["on"], kind: SpanKind, name: string, begin: number, end: number, more: Partial<Span> = {}): Span => ({ on, kind, name, step: 3, begin, end, ...more });
 const compute = (stage: string, name: string, begin: number, end: number, step = 3): Span => span("device", "compute", name, begin, end, { stage, microbatch: Number(name.slice(1)), step });

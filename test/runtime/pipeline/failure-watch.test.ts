@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { simulatedClock } from "../../../runtime/clock.ts";
 import { RuntimeError } from "../../../runtime/errors.ts";
-import { checkRecipe } from "../../../runtime/pipeline/check.ts";
-import { FailureWatch } from "../../../runtime/pipeline/failure-watch.ts";
-import type { WorkerExit, WorkerHandle } from "../../../runtime/pipeline/launcher.ts";
-import { parseRecipe } from "../../../runtime/pipeline/recipe.ts";
+import { checkRecipe } from "../../../runtime/pipeline/plan/check.ts";
+import { FailureWatch } from "../../../runtime/pipeline/run/failure-watch.ts";
+import type { WorkerExit, WorkerHandle } from "../../../runtime/pipeline/run/launcher.ts";
+import { parseRecipe } from "../../../runtime/pipeline/recipe/recipe.ts";
 import { recipeText, registry } from "./small-world.ts";
 
 /** Four workers that a test ends, and what the message system was told. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Credits, Inbox } from "../../../runtime/pipeline/inbox.ts";
+import { Credits, Inbox } from "../../../runtime/pipeline/run/inbox.ts";
 
 describe("inbox", () => {
   it("IN-1: gives what is there, and what comes later to whoever waits for it", async () => {

@@ -8,9 +8,9 @@ import { type ActorSystem, createActorSystem } from "../../../runtime/actor/inde
 import { simulatedClock } from "../../../runtime/clock.ts";
 import { Parameter } from "../../../runtime/nn/index.ts";
 import { add, linear, mean, mul } from "../../../runtime/ops/index.ts";
-import { checkRecipe } from "../../../runtime/pipeline/check.ts";
-import { rank, rankNode } from "../../../runtime/pipeline/rank.ts";
-import { parseRecipe } from "../../../runtime/pipeline/recipe.ts";
+import { checkRecipe } from "../../../runtime/pipeline/plan/check.ts";
+import { rank, rankNode } from "../../../runtime/pipeline/run/rank.ts";
+import { parseRecipe } from "../../../runtime/pipeline/recipe/recipe.ts";
 import { type Components, type DataLoader, createRegistry, definePlugin, port } from "../../../runtime/plugin/index.ts";
 import { createHub } from "../../../runtime/transport/in-process.ts";
 import type { Transport } from "../../../runtime/transport/transport.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rank, rankNode } from "../../../runtime/pipeline/rank.ts";
+import { rank, rankNode } from "../../../runtime/pipeline/run/rank.ts";
 import type { RuntimeError } from "../../../runtime/errors.ts";
 import { fence, memory } from "../../../runtime/tensor/index.ts";
 import { type KillWorld, killWorld, schedules } from "./kill-world.ts";

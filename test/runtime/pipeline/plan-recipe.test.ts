@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { RuntimeError } from "../../../runtime/errors.ts";
-import { checkRecipe } from "../../../runtime/pipeline/check.ts";
-import { ganttSvg } from "../../../runtime/pipeline/gantt.ts";
-import type { RecipePlan } from "../../../runtime/pipeline/on-paper.ts";
-import type { PlanChoice } from "../../../runtime/pipeline/plan-recipe.ts";
-import { planRecipe } from "../../../runtime/pipeline/plan-recipe.ts";
-import { formatPlan } from "../../../runtime/pipeline/plan-report.ts";
-import { parseRecipe } from "../../../runtime/pipeline/recipe.ts";
+import { checkRecipe } from "../../../runtime/pipeline/plan/check.ts";
+import { ganttSvg } from "../../../runtime/pipeline/plan/gantt.ts";
+import type { RecipePlan } from "../../../runtime/pipeline/plan/on-paper.ts";
+import type { PlanChoice } from "../../../runtime/pipeline/plan/plan-recipe.ts";
+import { planRecipe } from "../../../runtime/pipeline/plan/plan-recipe.ts";
+import { formatPlan } from "../../../runtime/pipeline/plan/plan-report.ts";
+import { parseRecipe } from "../../../runtime/pipeline/recipe/recipe.ts";
 import { recipeText, registry } from "./small-world.ts";
 
 const planned = async (choice: PlanChoice = {}, overrides: string[] = []): Promise<RecipePlan> => planRecipe(await checkRecipe(parseRecipe(recipeText, "r.yaml", overrides), registry()), choice);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { choosePrecision } from "../../../runtime/pipeline/precision.ts";
+import { choosePrecision } from "../../../runtime/pipeline/recipe/precision.ts";
 import { fastBf16 } from "../../../runtime/tensor/index.ts";
 
 describe("the precision of a run", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { simulatedClock } from "../../../runtime/clock.ts";
-import { Pulse, type RankProgress, type Vitals, beatMs, leastSilenceMs, vitalsOf } from "../../../runtime/pipeline/pulse.ts";
+import { Pulse, type RankProgress, type Vitals, beatMs, leastSilenceMs, vitalsOf } from "../../../runtime/pipeline/run/pulse.ts";
 
 /** Two ranks; a test says what they do. */
 function world() {

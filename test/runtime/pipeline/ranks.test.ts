@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { rankAuthorOf, rankAuthors } from "../../../runtime/pipeline/rank-authors.ts";
-import { type ScheduleChoice, placeSchedule } from "../../../runtime/pipeline/rank-choice.ts";
-import { ranksFromCsv, ranksToCsv } from "../../../runtime/pipeline/rank-csv.ts";
-import type { Placement, RankSchedule } from "../../../runtime/pipeline/rank-schedule.ts";
-import { waysOf } from "../../../runtime/pipeline/rank-messages.ts";
-import { formatEntry, formatRows, placeStages } from "../../../runtime/pipeline/rank-schedule.ts";
-import { equalCosts, simulateRanks } from "../../../runtime/pipeline/rank-simulate.ts";
-import { validateRanks } from "../../../runtime/pipeline/rank-validate.ts";
+import { rankAuthorOf, rankAuthors } from "../../../runtime/pipeline/schedule/authors.ts";
+import { type ScheduleChoice, placeSchedule } from "../../../runtime/pipeline/plan/choice.ts";
+import { ranksFromCsv, ranksToCsv } from "../../../runtime/pipeline/schedule/csv.ts";
+import type { Placement, RankSchedule } from "../../../runtime/pipeline/schedule/schedule.ts";
+import { waysOf } from "../../../runtime/pipeline/schedule/messages.ts";
+import { formatEntry, formatRows, placeStages } from "../../../runtime/pipeline/schedule/schedule.ts";
+import { equalCosts, simulateRanks } from "../../../runtime/pipeline/schedule/simulate.ts";
+import { validateRanks } from "../../../runtime/pipeline/schedule/validate.ts";
 import { Philox } from "../../../runtime/tensor/index.ts";
 import { type Layout, refusal } from "./schedules.ts";
 

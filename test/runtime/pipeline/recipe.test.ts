@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RecipeError, formatProblem } from "../../../runtime/plugin/index.ts";
-import { formatRecipe, loadRecipe, parseRecipe, readRecipe } from "../../../runtime/pipeline/recipe.ts";
-import { placeOf } from "../../../runtime/pipeline/source.ts";
+import { formatRecipe, loadRecipe, parseRecipe, readRecipe } from "../../../runtime/pipeline/recipe/recipe.ts";
+import { placeOf } from "../../../runtime/pipeline/recipe/source.ts";
 import { edited, recipeText } from "./small-world.ts";
 
 const problems = (text: string, overrides: string[] = []): string[] => readRecipe(text, "r.yaml", overrides).problems.map(formatProblem);

@@ -1,7 +1,7 @@
 /** What the tests of schedules share. */
 import assert from "node:assert/strict";
 import { RuntimeError } from "../../../runtime/errors.ts";
-import type { ScheduleEdge, ScheduleStage } from "../../../runtime/pipeline/rank-schedule.ts";
+import type { ScheduleEdge, ScheduleStage } from "../../../runtime/pipeline/schedule/schedule.ts";
 
 export interface Layout { stages: ScheduleStage[]; edges: ScheduleEdge[] }
 

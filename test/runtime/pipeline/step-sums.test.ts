@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { Parameter } from "../../../runtime/nn/index.ts";
 import type { DataCopies } from "../../../runtime/parallel/index.ts";
-import type { GraphNode } from "../../../runtime/pipeline/graph.ts";
-import { collectOffers, groupsOf } from "../../../runtime/pipeline/rank-groups.ts";
-import { ranksOf } from "../../../runtime/pipeline/layout.ts";
-import { StepSums } from "../../../runtime/pipeline/step-sums.ts";
+import type { GraphNode } from "../../../runtime/pipeline/graph/graph.ts";
+import { collectOffers, groupsOf } from "../../../runtime/pipeline/run/rank-groups.ts";
+import { ranksOf } from "../../../runtime/pipeline/plan/layout.ts";
+import { StepSums } from "../../../runtime/pipeline/run/step-sums.ts";
 import { type Tensor, fromArray } from "../../../runtime/tensor/index.ts";
 
 const node = (name: string, ...parameters: string[]): GraphNode =>

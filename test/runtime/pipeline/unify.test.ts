@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Dimensions } from "../../../runtime/pipeline/unify.ts";
+import { Dimensions } from "../../../runtime/pipeline/graph/unify.ts";
 
 describe("symbolic dimensions", () => {
   it("become one when two names meet, whichever was bound before (U-1)", () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { correct } from "../../../plugins/objective/correct.ts";
 import { evaluate, fromArray, heldOut, openTrained, Scope, train, type DataLoader, type HostBatch, type RunEvent } from "../../../runtime/index.ts";
-import { MicrobatchPass } from "../../../runtime/pipeline/microbatch.ts";
+import { MicrobatchPass } from "../../../runtime/pipeline/run/microbatch.ts";
 import { temporaryFolder } from "../../process/octavo.ts";
 import { miniRecipe, miniRuns, registry } from "./mini-run.ts";
 

@@ -5,7 +5,7 @@ import type { AnswerSearch } from "../../../runtime/trainer/answer-search.ts";
 import { type WrittenToken, writeAnswers } from "../../../runtime/trainer/generate.ts";
 import { type GenerateOptions, generationPlan } from "../../../runtime/trainer/generation-options.ts";
 import { scoreAnswers, scoreRows } from "../../../runtime/trainer/score-answers.ts";
-import type { StageModel } from "../../../runtime/pipeline/model.ts";
+import type { StageModel } from "../../../runtime/pipeline/run/model.ts";
 import { a, b, c, type LogitsOf, randomLogits, special, tableDecoder, tinyTokenizer } from "./tiny-world.ts";
 
 interface Written { searches: AnswerSearch[]; tokens: WrittenToken[]; rows: number[] }

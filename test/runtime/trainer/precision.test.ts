@@ -5,8 +5,8 @@ import { builtins } from "../../../plugins/index.ts";
 import {
   type Precision, type RunEvent, type RunResult, type Tensor, answer, checkRecipe, chooseAnswer, createRegistry, createRunFolder, evaluate, fastBf16, fence, loadRecipe, memory, readManifest, train,
 } from "../../../runtime/index.ts";
-import { MicrobatchPass } from "../../../runtime/pipeline/microbatch.ts";
-import { loadStageModel } from "../../../runtime/pipeline/model.ts";
+import { MicrobatchPass } from "../../../runtime/pipeline/run/microbatch.ts";
+import { loadStageModel } from "../../../runtime/pipeline/run/model.ts";
 import { miniRecipe, root, temporaryFolder } from "../../process/octavo.ts";
 
 /** bf16 is a way to store activations: training in it must go where training in f32 goes. */

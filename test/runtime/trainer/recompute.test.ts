@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { builtins } from "../../../plugins/index.ts";
 import { Compiled, type Precision, createRegistry, fence, memory, resetPeak } from "../../../runtime/index.ts";
-import { checkFile } from "../../../runtime/pipeline/check.ts";
-import { loadStageModel } from "../../../runtime/pipeline/model.ts";
+import { checkFile } from "../../../runtime/pipeline/plan/check.ts";
+import { loadStageModel } from "../../../runtime/pipeline/run/model.ts";
 import { compiledStep } from "../../../runtime/trainer/compiled-step.ts";
 import { type StepInput, type StepResult, trainStep } from "../../../runtime/trainer/step.ts";
 import { miniRecipe } from "../../process/octavo.ts";

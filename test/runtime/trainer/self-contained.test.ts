@@ -5,7 +5,7 @@ import { builtins } from "../../../plugins/index.ts";
 import {
   type RunResult, RecipeError, bytesOf, checkRecipe, createRegistry, createRunFolder, evaluate, findCheckpoint, loadRecipe, openCheckpoint, openCheckpointTensors, planExport, planImport, readManifest, train, writeImported,
 } from "../../../runtime/index.ts";
-import { loadStageModel } from "../../../runtime/pipeline/model.ts";
+import { loadStageModel } from "../../../runtime/pipeline/run/model.ts";
 import { openTrained } from "../../../runtime/trainer/trained-model.ts";
 import { miniRecipe, root, temporaryFolder } from "../../process/octavo.ts";
 import { memorySource, written } from "../checkpoint/memory-source.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { checkRecipe, openCheckpoint, trainStep, type RunResult } from "../../../runtime/index.ts";
-import { loadStageModel } from "../../../runtime/pipeline/model.ts";
+import { loadStageModel } from "../../../runtime/pipeline/run/model.ts";
 import { miniRecipe, miniRuns, registry } from "./mini-run.ts";
 
 describe("the vision stages", function () {
