@@ -3,7 +3,8 @@
  *
  * TL-1: off, nothing is recorded and nothing is stamped.
  * TL-2: all times are microseconds of the system's monotonic clock: spans of the processes of one host fit together as they are.
- * TL-3: a device span begins and ends where the stream reaches its stamps, however far ahead the host has run. Device spans of one process never overlap.
+ * TL-3: a device span begins and ends where the stream reaches its stamps, however far ahead the host has run. Device spans of one
+ *       process follow each other or lie within each other (a collective call within what computes).
  * TL-4: a span is kept also when its work throws: what failed took its time.
  */
 export const spanKinds = ["compute", "transfer", "collective", "optimizer", "checkpoint", "wait-for-input", "wait-for-credit", "loader"] as const;

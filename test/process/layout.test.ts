@@ -79,6 +79,18 @@ describe("layouts of the mini recipe", function () {
     }
   });
 
+  it("the text encoder's tokens over two processes, alone and beside data copies of the rest: to rounding", async () => {
+    const rest = ["image", "teacher", "fusion", "position", "mlm", "mim", "wpa"].map((name) => `components.${name}.layout={data: 2}`);
+    for (const overrides of [[], rest]) {
+      const split = await run(...set("components.text.layout={context: 2}", ...overrides));
+      assert.ok(processes(split).includes("text-c1"), JSON.stringify(processes(split)));
+      for (const [step, loss] of one.losses) assert.ok(Math.abs(split.losses.get(step)! - loss) <= 1e-5 * Math.abs(loss), `step ${step}: ${split.losses.get(step)} against ${loss}`);
+      split.norms.forEach((norm, step) => assert.ok(Math.abs((norm as number) - (one.norms[step] as number)) <= 1e-5 * (norm as number), `norm of step ${step}: ${String(norm)}`));
+      assert.notDeepEqual(split.norms, one.norms, "sums over tokens are made in two parts: were the bits equal, nothing would have been shared out");
+      assert.deepEqual([...split.left].map(([name, data]) => [name, data.length]).sort(), [...one.left].map(([name, data]) => [name, data.length]).sort());
+    }
+  });
+
   it("copies of a loss that compares all pages of the batch are refused, by name, before anything starts", async () => {
     for (const [recipe, objective] of [["mini-vq-kd", "likeness"], ["mini-simcse", "alike"]]) {
       const ended = await octavo(["train", join(root, `test/recipes/${recipe}.yaml`), "--runs", folder.path, ...set("layout={data: 2}")]);

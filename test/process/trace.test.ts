@@ -46,6 +46,20 @@ describe("octavo train --trace and octavo explain", function () {
     assert.ok(found.ranks[1].waitedFor.some(({ rank, what }) => rank === "fusion" && what === "compute"), "image waits while fusion computes");
   });
 
+  it("shows the calls of a group, those of gradients and those within what computes", async () => {
+    const ended = await traced("--trace", "1", "--set", "stages={pages: [pages], encoders: [image, teacher, text, position], rest: [fusion, mlm, mim, wpa]}",
+      ...["image", "teacher", "text", "position"].flatMap((name) => ["--set", `components.${name}.layout={data: 2}`]), ...["fusion", "mlm", "mim", "wpa"].flatMap((name) => ["--set", `components.${name}.layout={tensor: 2}`]));
+    const { ranks } = readTrace(readFileSync(ended.events.find(({ event }) => event === "trace")!.path as string, "utf8"), "trace.json");
+    assert.deepEqual(ranks.map(({ rank }) => rank), ["pages", "encoders-d0", "encoders-d1", "rest-t0", "rest-t1"]);
+    const calls = (rank: number) => ranks[rank].spans.filter(({ kind }) => kind === "collective"), computes = (rank: number) => ranks[rank].spans.filter(({ kind }) => kind === "compute");
+    const within = (call: { begin: number; end: number }, rank: number): boolean => computes(rank).some(({ begin, end }) => begin <= call.begin && call.end <= end);
+    assert.ok(calls(1).length > 0 && calls(1).every((call) => call.name === "data of encoders" && !within(call, 1)), JSON.stringify(calls(1)));
+    assert.ok(calls(3).length > 0 && calls(3).every((call) => call.name === "tensor of rest" && within(call, 3)), JSON.stringify(calls(3).slice(0, 3)));
+    assert.equal(calls(3).length, calls(4).length);
+    const { ranks: explained } = explainTrace(readTrace(readFileSync(ended.events.find(({ event }) => event === "trace")!.path as string, "utf8"), "trace.json"));
+    for (const { rank, shares } of explained.slice(1)) assert.ok(shares.collective! > 0 && Math.abs(Object.values(shares).reduce((sum, share) => sum + share, 0) - 1) < 1e-9, rank);
+  });
+
   it("works in one process, and says what to do where nothing was traced", async () => {
     const ended = await traced("--in-process", "--trace", "1");
     const trace = readTrace(readFileSync(ended.events.find(({ event }) => event === "trace")!.path as string, "utf8"), "trace.json");

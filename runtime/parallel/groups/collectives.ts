@@ -85,8 +85,14 @@ export function offerGroup({ name, rank, size, members, engine = "embedded", add
   return { offer, members: [...members] };
 }
 
+export interface JoinOptions {
+  timeoutMs?: number;
+  /** Enqueues a call by calling `enqueue`, once: who wants to know when calls run puts stamps round it. */
+  around?: (enqueue: () => void) => void;
+}
+
 /** Joins with the offers of all members, in rank order. Waits only for members of other hosts; ERR_COLLECTIVE when one cannot be reached. */
-export async function joinGroup(seat: GroupSeat, offers: readonly GroupOffer[], { timeoutMs = 60_000 }: { timeoutMs?: number } = {}): Promise<Group> {
+export async function joinGroup(seat: GroupSeat, offers: readonly GroupOffer[], { timeoutMs = 60_000, around = (enqueue) => enqueue() }: JoinOptions = {}): Promise<Group> {
   const { offer: own, members } = seat;
   checkOffers(own, members, offers);
   const described = offers.map((offer) => ({ ...offer, shared: sharesMemory(own.place, offer.place) }));
@@ -97,7 +103,7 @@ export async function joinGroup(seat: GroupSeat, offers: readonly GroupOffer[], 
     native().groupDrop(own.seat);
     throw new RuntimeError(error.code, `group ${own.name}: rank ${own.rank} (${own.member} on host ${own.host}) cannot join: ${error.message}`, { group: own.name, rank: own.rank });
   });
-  return new NativeGroup(own, members, number, failed);
+  return new NativeGroup(own, members, number, failed, around);
 }
 
 const sharesMemory = (here: Whereabouts, there: Whereabouts): boolean => here.host === there.host && here.user === there.user;
@@ -136,7 +142,7 @@ class NativeGroup implements Group {
   readonly size: number;
   #closed = false;
 
-  constructor(private readonly own: GroupOffer, readonly members: readonly string[], private readonly number: number, readonly failed: Promise<RuntimeError>) {
+  constructor(private readonly own: GroupOffer, readonly members: readonly string[], private readonly number: number, readonly failed: Promise<RuntimeError>, private readonly around: (enqueue: () => void) => void) {
     this.name = own.name;
     this.rank = own.rank;
     this.size = own.size;
@@ -200,7 +206,7 @@ class NativeGroup implements Group {
 
   #call(launch: Launch, operands: readonly Tensor[], scalars: readonly number[] = []): void {
     if (this.#closed) throw new RuntimeError("ERR_COLLECTIVE", `group ${this.name}: it is closed.`, { group: this.name });
-    launch(operands, [this.number, ...scalars]);
+    this.around(() => launch(operands, [this.number, ...scalars]));
   }
 
   #into(launch: Launch, x: Tensor, shape: Shape, scalars: readonly number[]): Tensor {

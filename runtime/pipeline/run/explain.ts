@@ -32,7 +32,7 @@ export interface Explanation {
   ranks: RankExplanation[];
 }
 
-/** One rank's spans, walked with time. */
+/** One rank's spans, walked with time: the innermost of the device's, else the wait that holds things up. */
 class Walk {
   readonly #device: readonly Span[];
   readonly #host: readonly Span[];
@@ -47,8 +47,9 @@ class Walk {
   /** The span under way at `time`; times never go back. */
   at(time: number): Span | undefined {
     while (this.#d < this.#device.length && this.#device[this.#d].end <= time) this.#d++;
-    const device = this.#device[this.#d];
-    if (device && device.begin <= time) return device;
+    let device: Span | undefined; // the innermost
+    for (let i = this.#d; i < this.#device.length && this.#device[i].begin <= time; i++) if (this.#device[i].end > time) device = this.#device[i];
+    if (device) return device;
     while (this.#h < this.#host.length && this.#host[this.#h].end <= time) this.#h++;
     // of several waits at once the last to end is the one that holds things up
     const waits = this.#host.slice(this.#h).filter(({ begin, end }) => begin <= time && time < end);

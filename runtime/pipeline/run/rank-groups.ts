@@ -48,10 +48,10 @@ export class RankGroups {
     return Object.fromEntries([...this.#seats].map(([name, { offer }]) => [name, offer]));
   }
 
-  /** `failed` hears of the first group that fails. */
-  async join(offers: AllOffers, failed: (error: RuntimeError) => void): Promise<void> {
+  /** `failed` hears of the first group that fails; `around` enqueues the calls of a group: "data of text". */
+  async join(offers: AllOffers, failed: (error: RuntimeError) => void, around: (group: string, enqueue: () => void) => void): Promise<void> {
     await Promise.all(this.#plans.map(async ({ axis, name }) => {
-      const group = await joinGroup(this.#seats.get(name)!, offers[name]);
+      const group = await joinGroup(this.#seats.get(name)!, offers[name], { around: (enqueue) => around(name, enqueue) });
       this.#joined.set(axis, group);
       void group.failed.then(failed);
     }));

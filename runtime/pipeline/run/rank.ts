@@ -83,6 +83,8 @@ export interface RankState {
   moved: string[];
   sums?: Map<string, Tensor>;
   stepped: boolean;
+  /** The step under way, or the last. */
+  step: number;
   progress: RankProgress;
 }
 
@@ -94,7 +96,7 @@ export const rank = defineActor({
   interleave: ["deliver", "release", "credit", "progress"],
 
   init: (setup: RankSetup): RankState => ({
-    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), moved: [], stepped: false, progress: { done: 0, at: "its beginning" },
+    setup, meter: measureEventLoop(), timeline: createTimeline({ stamp: () => native().stamp(), stampsTake: () => native().stampsTake() }), name: "", links: new Map(), unwatch: [], inbox: new Inbox(), moved: [], stepped: false, step: -1, progress: { done: 0, at: "its beginning" },
   }),
 
   endpoints: {
@@ -141,7 +143,7 @@ export const rank = defineActor({
       await state.groups!.join(offers, (failure) => {
         state.inbox.fail(failure);
         for (const { credits } of state.links.values()) for (const each of credits.values()) each.fail(failure);
-      });
+      }, (group, enqueue) => state.timeline.device({ kind: "collective", name: group, step: state.step }, enqueue));
       const data = state.groups!.along("data");
       if (data) state.copies = new DataCopies(data, modelOf(state).parameters, state.shares!);
       state.setup.linked();
@@ -156,6 +158,7 @@ export const rank = defineActor({
     /** Runs the schedule of one step up to, not including, the optimizer. */
     async step(state: RankState, { header, trace }: { header: StepHeader; trace: boolean }, { signal }: ActorContext): Promise<RankReport> {
       state.timeline.on = trace;
+      state.step = header.step;
       if (!state.stepped) state.meter.reset(); // how the event loop fares while training, not while loading
       state.stepped = true;
       const run = new StepRun({

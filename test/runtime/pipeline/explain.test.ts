@@ -66,6 +66,11 @@ describe("explain", () => {
     for (const { shares } of [encoder, decoder]) assert.ok(Math.abs(Object.values(shares).reduce((sum, share) => sum + share, 0) - 1) < 1e-12);
   });
 
+  it("EX-1 a call within what computes counts as the call", () => {
+    const { ranks: [one] } = explainTrace(traceOf("nested", [{ rank: "a", host: "h", spans: [compute("a", "F0", 0, 100), span("device", "collective", "tensor of a", 20, 60), compute("a", "B0", 100, 200)] }]));
+    assert.deepEqual(one.shares, { compute: 0.8, collective: 0.2 });
+  });
+
   it("EX-2 names who was at work while others waited", () => {
     assert.deepEqual(encoder.waitedFor.map(({ rank, what, share }) => [rank, what, Math.round(1650 * share)]), [["decoder", "compute", 880]]);
     assert.deepEqual(decoder.waitedFor.map(({ rank, what, share }) => [rank, what, Math.round(1650 * share)]), [["encoder", "compute", 90]]);
