@@ -159,3 +159,9 @@ export const resetPeak = (): void => native().resetPeak();
 export function configureDevice(o: { threads?: number; kernels?: "fast" | "reference"; limitBytes?: number; guard?: boolean }): void {
   native().configure(o);
 }
+
+/** The same at the first moment without queued work. Several may wait: whoever comes first may queue work again, the others wait on. */
+export async function configureIdleDevice(o: Parameters<typeof configureDevice>[0]): Promise<void> {
+  do await fence(); while (native().pending() > 0);
+  configureDevice(o);
+}

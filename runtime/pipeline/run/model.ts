@@ -3,7 +3,7 @@ import { type Parameters, countParameters, materialise, release, shareOfValues }
 import { RuntimeError } from "../../errors.ts";
 import type { DataLoader, OptimizerComponent, OptimizerLike } from "../../plugin/index.ts";
 import { type TensorPlace, membersOf, shareOut, tokenShare } from "../../parallel/index.ts";
-import { type Precision, configureDevice, fence } from "../../tensor/index.ts";
+import { type Precision, configureIdleDevice } from "../../tensor/index.ts";
 import type { CheckResult } from "../plan/check.ts";
 import type { Graph, GraphNode } from "../graph/graph.ts";
 
@@ -71,10 +71,7 @@ export async function loadStageModel(checked: CheckResult, o: StageModelOptions)
     return shareOf(name, graph.nodes.filter((node) => found.components.includes(node.name)));
   });
   const nodes = graph.nodes.filter((node) => stages.some((stage) => stage.nodes.includes(node)));
-  if (o.threads !== undefined) {
-    await fence(); // a model before this one in the same process may have left work: threads change only when there is none
-    configureDevice({ threads: o.threads });
-  }
+  if (o.threads !== undefined) await configureIdleDevice({ threads: o.threads }); // other models of this process may be at work
   if (o.tensor && o.tensor.size > 1) for (const node of nodes) shareOutComponent(node, { ...o.tensor, sharesTokens: recipe.train.sequence_parallel });
   if (o.context && o.context.size > 1) for (const node of nodes) if (node.plugin.context) node.tokens = tokenShare(o.context);
   const parameters: Parameters = Object.assign({}, ...stages.map((stage) => stage.parameters));

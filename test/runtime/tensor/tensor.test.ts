@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { RuntimeError, ShapeError } from "../../../runtime/errors.ts";
-import { Scope, allocate, clone, fence, fromArray, full, memory, scoped, viewOf, zeros } from "../../../runtime/tensor/index.ts";
+import { native } from "../../../runtime/native.ts";
+import { configureIdleDevice, Scope, allocate, clone, fence, fromArray, full, memory, scoped, viewOf, zeros } from "../../../runtime/tensor/index.ts";
 import { code, noLeaks } from "../numbers.ts";
 
 describe("Tensor", () => {
@@ -154,6 +155,22 @@ describe("Scope", () => {
     outer.enter(() => scoped("work", () => [zeros([1]), zeros([2])]));
     assert.equal(outer.tensors, 2);
     outer.close();
+    await fence();
+  });
+});
+
+describe("the device's settings", () => {
+  it("change at the first moment without queued work, however many wait for it and queue more", async () => {
+    const { threads } = native().info();
+    const change = async (): Promise<number> => {
+      await configureIdleDevice({ threads });
+      const scope = new Scope("work");
+      scope.enter(() => { for (let i = 0; i < 200; i++) full([64, 1024], i); });
+      scope.close();
+      return native().pending();
+    };
+    const queued = await Promise.all([change(), change(), change()]);
+    assert.ok(queued[0] > 0, "the first left work that the others had to wait for");
     await fence();
   });
 });
