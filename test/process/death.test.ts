@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { beatMs } from "../../runtime/pipeline/run/pulse.ts";
 import { childrenOf, commandLine, groupOf, leftovers, lives, losses, miniRecipe, octavo, root, type Running, start, temporaryFolder, until } from "./octavo.ts";
 
 /** Must hold 3: whoever dies, the run ends at once, says why in one paragraph, and leaves nothing but its files. */
@@ -89,13 +90,15 @@ describe("a run whose processes are killed", function () {
   it("ends within seconds when a worker is frozen, and says that it lives but was stopped", async () => {
     const { run, workers } = await midway();
     const worker = workers.find(({ stage }) => stage === "text")!;
+    const linked = performance.now(); // the watch over the ranks has begun: two beats later it knows where each of them was
+    await run.event(({ event }) => event === "step" && performance.now() - linked > 2 * beatMs);
     process.kill(worker.pid, "SIGSTOP");
     const frozen = performance.now();
     const ended = await run.ended;
     assert.ok(performance.now() - frozen < 30_000, `took ${performance.now() - frozen} ms`);
     assert.equal(ended.code, 1);
     const failure = ended.events.find((event) => event.event === "failure")!;
-    assert.match(failure.message as string, new RegExp(`^The run failed at step \\d+: worker text \\(components text; process ${worker.pid} on .*\\) stands still: its process lives, but was stopped \\(SIGSTOP or a debugger\\), and has not answered for \\d+ s(, at [FBIW]\\d of text in step \\d+)?\\. The workers .* only waited for it\\.$`));
+    assert.match(failure.message as string, new RegExp(`^The run failed at step \\d+: worker text \\(components text; process ${worker.pid} on .*\\) stands still: its process lives, but was stopped \\(SIGSTOP or a debugger\\), and has not answered for \\d+ s, at [FBIW]\\d of text in step \\d+\\. The workers .* only waited for it\\.$`));
     await nothingLeft(workers);
   });
 
